@@ -1,0 +1,150 @@
+package pluginserver
+
+import "context"
+
+// Header is a header's name and its values in their order.
+type Header struct {
+	Name   string
+	Values []string
+}
+
+// RawBody is a request's body: its bytes, or the path of nginx's temporary
+// file when it was longer than nginx keeps in memory. Both empty: no body.
+type RawBody struct {
+	Content  []byte
+	FilePath string
+}
+
+// MaxHeaders is the most header lines Kong tells of; it cuts the rest
+// silently. A request with as many is refused by who must see them all.
+const MaxHeaders = 1000
+
+// ReadHeaders asks for the request's headers: names in lower case, with
+// underscores as the client sent them.
+// Source: kong.request.get_headers.
+func ReadHeaders() Read {
+	return newRead("headers", "kong.request.get_headers", appendIntField(nil, 1, MaxHeaders))
+}
+
+// ReadMethod asks for the request's method.
+func ReadMethod() Read { return newRead("method", "kong.request.get_method", nil) }
+
+// ReadPath asks for the request's path: percent-decoded, dots resolved.
+func ReadPath() Read { return newRead("path", "kong.request.get_path", nil) }
+
+// ReadRawBody asks for the request's body.
+func ReadRawBody() Read { return newRead("body", "kong.request.get_raw_body", nil) }
+
+// ReadVar asks for an nginx variable, for instance kong_request_id.
+func ReadVar(name string) Read {
+	return newRead("var "+name, "kong.nginx.get_var", appendStringField(nil, 1, name))
+}
+
+// ReadShared asks for a string in kong.ctx.shared, where plugins of one
+// request leave things for each other and no client can write.
+func ReadShared(key string) Read {
+	return newRead("shared "+key, "kong.ctx.shared.get", appendStringField(nil, 1, key))
+}
+
+// The reads without an argument are encoded once for the process.
+var (
+	readHeaders = ReadHeaders()
+	readMethod  = ReadMethod()
+	readPath    = ReadPath()
+	readRawBody = ReadRawBody()
+)
+
+// Headers gives the request's headers. Values are as the client sent them,
+// which may be invalid UTF-8.
+func (e *Event) Headers(ctx context.Context) ([]Header, error) {
+	data, err := e.answer(ctx, readHeaders)
+	if err != nil {
+		return nil, err
+	}
+	return decodeHeaders(data)
+}
+
+// Method gives the request's method.
+func (e *Event) Method(ctx context.Context) (string, error) { return e.text(ctx, readMethod) }
+
+// Path gives the request's path, percent-decoded.
+func (e *Event) Path(ctx context.Context) (string, error) { return e.text(ctx, readPath) }
+
+// Var gives an nginx variable, empty when there is none.
+func (e *Event) Var(ctx context.Context, name string) (string, error) {
+	return e.text(ctx, ReadVar(name))
+}
+
+func (e *Event) text(ctx context.Context, r Read) (string, error) {
+	data, err := e.answer(ctx, r)
+	if err != nil {
+		return "", err
+	}
+	return decodeString(data)
+}
+
+// Shared gives a string in kong.ctx.shared; ok is false when there is none.
+func (e *Event) Shared(ctx context.Context, key string) (s string, ok bool, err error) {
+	data, err := e.answer(ctx, ReadShared(key))
+	if err != nil {
+		return "", false, err
+	}
+	return decodeStringValue(data)
+}
+
+// RawBody gives the request's body. Content is valid during the event.
+func (e *Event) RawBody(ctx context.Context) (RawBody, error) {
+	data, err := e.answer(ctx, readRawBody)
+	if err != nil {
+		return RawBody{}, err
+	}
+	return decodeRawBody(data)
+}
+
+// SetHeaders sets headers of the request to the upstream, in place of those
+// of the same spelling that the client sent. A header without a value is
+// removed.
+func (e *Event) SetHeaders(headers []Header) {
+	if len(headers) == 0 {
+		return
+	}
+	e.queue("kong.service.request.set_headers", func(b []byte) []byte { return appendHeaders(b, headers) })
+}
+
+// ClearHeader removes a header of the request in this one spelling: Kong keeps
+// x_name when x-name is removed.
+func (e *Event) ClearHeader(name string) {
+	e.queue("kong.service.request.clear_header", func(b []byte) []byte { return appendStringField(b, 1, name) })
+}
+
+// SetShared leaves a string in kong.ctx.shared for the plugins that follow.
+func (e *Event) SetShared(key, value string) {
+	e.queue("kong.ctx.shared.set", func(b []byte) []byte { return appendKV(b, key, value) })
+}
+
+// SetSharedList leaves a list of strings in kong.ctx.shared, as Kong's acl
+// plugin wants authenticated_groups.
+func (e *Event) SetSharedList(key string, values []string) {
+	e.queue("kong.ctx.shared.set", func(b []byte) []byte { return appendKVList(b, key, values) })
+}
+
+// Levels of Kong's log, by nginx's names.
+const (
+	LevelErr    = "err"
+	LevelWarn   = "warn"
+	LevelNotice = "notice"
+	LevelInfo   = "info"
+)
+
+// Log writes a line into Kong's log at one of the levels above. Kong's default
+// level shows notice and what is graver.
+func (e *Event) Log(level, line string) {
+	e.queue("kong.log."+level, func(b []byte) []byte {
+		return appendMessage(b, 1, func(b []byte) []byte { return appendStringValue(b, line) })
+	})
+}
+
+// Exit answers the request in place of the upstream. Calls after it do
+// nothing. WWW-Authenticate takes one value: Kong sends only the last of a
+// list.
+func (e *Event) Exit(status int, body []byte, headers []Header) { e.exit(status, body, headers) }

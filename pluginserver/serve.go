@@ -1,0 +1,167 @@
+package pluginserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"runtime/debug"
+	"time"
+
+	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
+	"google.golang.org/protobuf/proto"
+)
+
+// errUnknownInstance closes the connection before anything was done: Kong then
+// starts the instance anew and asks again. It is the one error for which that
+// is right, since Kong repeats whatever ends in a closed connection.
+var errUnknownInstance = errors.New("unknown instance id")
+
+// serveLink runs the commands of one connection until Kong closes it.
+func (s *Server) serveLink(l *link) {
+	owed := 0 // empty answers to queued calls of the event before
+	for {
+		l.in.reset()
+		err := l.drain(owed)
+		var frame []byte
+		if err == nil {
+			frame, err = l.in.next()
+		}
+		if err != nil {
+			s.logEnd(err)
+			return
+		}
+		if !s.begin(l) {
+			return
+		}
+		owed, err = s.command(l, frame)
+		if err != nil {
+			s.logEnd(err)
+			return
+		}
+		if !s.end(l) {
+			return
+		}
+	}
+}
+
+func (s *Server) logEnd(err error) {
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
+	case errors.Is(err, errUnknownInstance):
+		s.options.Log.Info("instance unknown, closing so that kong starts it anew", "error", err)
+	default:
+		s.options.Log.Error("connection from kong ended", "error", err)
+	}
+}
+
+// command runs one command. It returns the number of empty answers that Kong
+// still owes.
+func (s *Server) command(l *link, frame []byte) (owed int, err error) {
+	call := new(kong_plugin_protocol.RpcCall)
+	if err := proto.Unmarshal(frame, call); err != nil {
+		return 0, fmt.Errorf("reading a command: %w", err)
+	}
+	ret := &kong_plugin_protocol.RpcReturn{Sequence: call.GetSequence()}
+	switch cmd := call.GetCall().(type) {
+	case *kong_plugin_protocol.RpcCall_CmdStartInstance:
+		name := cmd.CmdStartInstance.GetName()
+		plugin := s.plugins[name]
+		if plugin == nil {
+			return 0, fmt.Errorf("kong asks for plugin %q, which this process doesn't host", name)
+		}
+		ret.Return = &kong_plugin_protocol.RpcReturn_InstanceStatus{InstanceStatus: &kong_plugin_protocol.InstanceStatus{
+			Name:       name,
+			InstanceId: s.instances.start(plugin, cmd.CmdStartInstance.GetConfig()),
+			StartedAt:  time.Now().Unix(),
+		}}
+	case *kong_plugin_protocol.RpcCall_CmdCloseInstance:
+		s.instances.close(cmd.CmdCloseInstance.GetInstanceId())
+	case *kong_plugin_protocol.RpcCall_CmdHandleEvent:
+		owed, err = s.event(l, cmd.CmdHandleEvent)
+		if err != nil {
+			return 0, err
+		}
+	default:
+		// Kong 3.9 sends no other command; plugins are described by dump.
+		return 0, fmt.Errorf("unknown command %T", cmd)
+	}
+	if l.exited {
+		// Kong closes after an exit; reading on finds that out.
+		return owed, l.flush()
+	}
+	var at int
+	l.out, at = beginFrame(l.out)
+	if l.out, err = (proto.MarshalOptions{}).MarshalAppend(l.out, ret); err != nil {
+		return 0, fmt.Errorf("encoding the return: %w", err)
+	}
+	l.out = endFrame(l.out, at)
+	return owed, l.flush()
+}
+
+// event runs a handler: the declared reads in one flight before it, all it
+// queued in one flight after it.
+func (s *Server) event(l *link, cmd *kong_plugin_protocol.CmdHandleEvent) (owed int, err error) {
+	inst := s.instances.find(cmd.GetInstanceId())
+	if inst == nil {
+		return 0, fmt.Errorf("%w: %d", errUnknownInstance, cmd.GetInstanceId())
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.options.EventTimeout)
+	defer cancel()
+	e := &Event{Phase: cmd.GetEventName(), link: l}
+	first := make([]reply, len(inst.plugin.Reads))
+	if err := e.ask(ctx, inst.plugin.Reads, first); err != nil {
+		return 0, err
+	}
+	e.reads, e.reply = inst.plugin.Reads, first
+
+	watchdog := time.AfterFunc(s.options.EventTimeout, func() { s.overdue(e, inst.plugin.Name) })
+	s.run(ctx, e, inst)
+	watchdog.Stop()
+	return e.finish()
+}
+
+// run calls the handler and turns a panic into a refusal of this request.
+func (s *Server) run(ctx context.Context, e *Event, inst *instance) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.options.Log.Error("a handler panicked; the request is refused",
+				slog.String("plugin", inst.plugin.Name), slog.Any("panic", cause), slog.String("stack", string(debug.Stack())))
+			s.refuse(e, ReasonPanic)
+		}
+	}()
+	inst.handler.Access(ctx, e)
+}
+
+// overdue answers for a handler that takes too long, while it still runs.
+func (s *Server) overdue(e *Event, plugin string) {
+	s.options.Log.Error("a handler took too long; the request is refused",
+		"plugin", plugin, "timeout", s.options.EventTimeout)
+	s.refuse(e, ReasonTimeout)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.link.flush(); err != nil {
+		s.options.Log.Error("answering for an overdue handler", "error", err)
+	}
+}
+
+// refuse drops what the handler queued and exits with the server's answer.
+func (s *Server) refuse(e *Event, reason string) {
+	e.discard()
+	a := s.options.Refusal(reason)
+	e.Exit(a.Status, a.Body, a.Headers)
+}
+
+// finish ends the event and returns how many answers Kong owes.
+func (e *Event) finish() (owed int, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	owed = e.queued
+	if !e.over {
+		e.link.out = appendFrame(e.link.out, "") // the end of the event
+	}
+	e.over = true
+	return owed, nil
+}
