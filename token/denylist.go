@@ -1,0 +1,135 @@
+package token
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+// denyCheckInterval keeps the promise that a change takes effect within a
+// second, slow file systems included.
+const denyCheckInterval = 250 * time.Millisecond
+
+// Denied is one entry of a deny list. A token is refused when every field that
+// is given matches it exactly.
+type Denied struct {
+	// Issuer limits the entry to one issuer's tokens; all by default.
+	Issuer string `json:"issuer,omitempty"`
+	// Subject is the claim sub.
+	Subject string `json:"subject,omitempty"`
+	// Client is the client the token was issued to (client_id, azp, cid, appid).
+	Client string `json:"client,omitempty"`
+	// ID is the claim jti.
+	ID string `json:"id,omitempty"`
+	// IssuedBefore matches tokens whose iat is earlier, or that have none.
+	IssuedBefore time.Time `json:"issued_before,omitzero"`
+	// Note is for people.
+	Note string `json:"note,omitempty"`
+}
+
+// DenyList is a set of tokens to refuse although they verify: the answer to a
+// stolen token or a dismissed person before the token expires.
+type DenyList struct {
+	byID      map[string][]Denied
+	bySubject map[string][]Denied
+	byClient  map[string][]Denied
+	others    []Denied
+}
+
+// ParseDenyList reads {"deny": [{"subject": "...", ...}, ...]}. It is strict: an
+// unknown or repeated field is an error, since an entry that was misspelt would
+// deny nothing.
+func ParseDenyList(data []byte) (*DenyList, error) {
+	var doc struct {
+		Deny []Denied `json:"deny"`
+	}
+	if err := json.Unmarshal(data, &doc, json.RejectUnknownMembers(true)); err != nil {
+		return nil, fmt.Errorf("deny list: %w", err)
+	}
+	if doc.Deny == nil {
+		return nil, errors.New(`deny list: no list "deny"`)
+	}
+	l := &DenyList{byID: map[string][]Denied{}, bySubject: map[string][]Denied{}, byClient: map[string][]Denied{}}
+	for n, d := range doc.Deny {
+		switch {
+		case d.ID != "":
+			l.byID[d.ID] = append(l.byID[d.ID], d)
+		case d.Subject != "":
+			l.bySubject[d.Subject] = append(l.bySubject[d.Subject], d)
+		case d.Client != "":
+			l.byClient[d.Client] = append(l.byClient[d.Client], d)
+		case !d.IssuedBefore.IsZero():
+			l.others = append(l.others, d)
+		default:
+			return nil, fmt.Errorf("deny list: entry %d has none of subject, client, id and issued_before", n)
+		}
+	}
+	return l, nil
+}
+
+// Denies tells whether an entry matches the token.
+func (l *DenyList) Denies(t Verified) bool { return l.denies(t.v) }
+
+func (l *DenyList) denies(t *verified) bool {
+	return anyMatch(l.others, t) ||
+		t.id != "" && anyMatch(l.byID[t.id], t) ||
+		t.subject != "" && anyMatch(l.bySubject[t.subject], t) ||
+		t.client != "" && anyMatch(l.byClient[t.client], t)
+}
+
+func anyMatch(entries []Denied, t *verified) bool {
+	for _, d := range entries {
+		if d.matches(t) {
+			return true
+		}
+	}
+	return false
+}
+
+func (d Denied) matches(t *verified) bool {
+	return (d.Issuer == "" || d.Issuer == t.issuer) &&
+		(d.Subject == "" || d.Subject == t.subject) &&
+		(d.Client == "" || d.Client == t.client) &&
+		(d.ID == "" || d.ID == t.id) &&
+		(d.IssuedBefore.IsZero() || t.issuedAt.Before(d.IssuedBefore))
+}
+
+// denyList is the list in its watched file.
+type denyList struct {
+	file *watchedFile
+	list atomic.Pointer[DenyList]
+}
+
+func newDenyList(path string, log *slog.Logger) *denyList {
+	d := &denyList{}
+	d.file = &watchedFile{
+		path: path, interval: denyCheckInterval, maxStale: time.Hour, now: time.Now, log: log,
+		load: func(data []byte) error {
+			list, err := ParseDenyList(data)
+			if err == nil {
+				d.list.Store(list)
+			}
+			return err
+		},
+	}
+	return d
+}
+
+// check is asked for every request, cached tokens included. A list that can't be
+// read refuses everything: who is on it can't be told.
+func (d *denyList) check(t *verified) error {
+	if d == nil {
+		return nil
+	}
+	if err := d.file.check(); err != nil {
+		return unavailable(ReasonDenyListUnavailable, "the deny list can't be read, so no token can be let through; repair the file", ErrDenyListUnavailable, err)
+	}
+	if d.list.Load().denies(t) {
+		return refuse(ReasonDenied, "the token was revoked by the operator's deny list")
+	}
+	return nil
+}

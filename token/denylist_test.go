@@ -1,0 +1,86 @@
+package token_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kong-prefect/kong-prefect/token"
+)
+
+func TestDenyListTakesEffectWithinASecondOnCachedTokensToo(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "deny.json")
+	write := func(text string) { require.NoError(t, os.WriteFile(path, []byte(text), 0o600)) }
+	write(`{"deny":[]}`)
+	s := newSetup(t, func(_ *token.Issuer, o *token.Options) { o.DenyListFile = path })
+	issued := s.clock.Now().UTC().Format(time.RFC3339)
+	later := s.clock.Now().Add(time.Second).UTC().Format(time.RFC3339)
+	compact := s.issuer.Mint(t, map[string]any{"jti": "t-1"})
+	for name, c := range map[string]struct {
+		list   string
+		denied bool
+	}{
+		"subject":                     {`{"deny":[{"subject":"f:alice","note":"left"}]}`, true},
+		"client":                      {`{"deny":[{"client":"cli"}]}`, true},
+		"id":                          {`{"deny":[{"id":"t-1"}]}`, true},
+		"issued before":               {`{"deny":[{"issued_before":"` + later + `"}]}`, true},
+		"issued at that very second":  {`{"deny":[{"issued_before":"` + issued + `"}]}`, false},
+		"subject, issued before":      {`{"deny":[{"subject":"f:alice","issued_before":"` + later + `"}]}`, true},
+		"subject, not issued before":  {`{"deny":[{"subject":"f:alice","issued_before":"` + issued + `"}]}`, false},
+		"subject at another issuer":   {`{"deny":[{"subject":"f:alice","issuer":"https://other.example"}]}`, false},
+		"subject at this issuer":      {`{"deny":[{"subject":"f:alice","issuer":"` + s.issuer.URL + `"}]}`, true},
+		"another subject":             {`{"deny":[{"subject":"f:alic"},{"subject":"F:ALICE"}]}`, false},
+		"id and another subject":      {`{"deny":[{"id":"t-1","subject":"bob"}]}`, false},
+		"second of two for a subject": {`{"deny":[{"subject":"f:alice","client":"x"},{"subject":"f:alice"}]}`, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			write(c.list)
+			begin := time.Now()
+			require.Eventually(t, func() bool {
+				_, err := s.verify(compact)
+				return (token.ReasonOf(err) == token.ReasonDenied) == c.denied
+			}, time.Second, 5*time.Millisecond)
+			require.Less(t, time.Since(begin), time.Second)
+			write(`{"deny":[]}`)
+			require.Eventually(t, func() bool {
+				_, err := s.verify(compact)
+				return err == nil
+			}, time.Second, 5*time.Millisecond)
+		})
+	}
+	require.Positive(t, s.verifier.CacheStats().Hits)
+	t.Run("a broken list leaves the last one in force", func(t *testing.T) {
+		write(`{"deny":[{"subject":"f:alice"}]}`)
+		denied := func() bool {
+			_, err := s.verify(compact)
+			return token.ReasonOf(err) == token.ReasonDenied
+		}
+		require.Eventually(t, denied, time.Second, 5*time.Millisecond)
+		write(`{"deny":[`)
+		require.Never(t, func() bool { return !denied() }, 600*time.Millisecond, 20*time.Millisecond)
+	})
+}
+
+func TestDenyListThatWasNeverRead(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t, func(_ *token.Issuer, o *token.Options) { o.DenyListFile = "/nowhere/deny.json" })
+	_, err := s.verify(s.issuer.Mint(t, nil))
+	requireReason(t, token.ReasonDenyListUnavailable, err)
+	require.ErrorIs(t, err, token.ErrUnavailable)
+}
+
+func TestParseDenyListIsStrict(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"empty file": "", "no list": "{}", "a list": "[]", "empty entry": `{"deny":[{}]}`, "only an issuer": `{"deny":[{"issuer":"x"}]}`,
+		"misspelt": `{"deny":[{"subjct":"a"}]}`, "another case": `{"deny":[{"Subject":"a"}]}`, "twice": `{"deny":[{"subject":"a","subject":"b"}]}`,
+		"bad time": `{"deny":[{"issued_before":"yesterday"}]}`, "more after it": `{"deny":[]} {}`,
+	} {
+		_, err := token.ParseDenyList([]byte(text))
+		require.Error(t, err, name)
+	}
+}

@@ -1,0 +1,102 @@
+package token_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kong-prefect/kong-prefect/token"
+)
+
+func TestFromAuthorization(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		values []string
+		token  string
+		reason string
+	}{
+		"bearer":                 {[]string{"Bearer abc.def.ghi"}, "abc.def.ghi", ""},
+		"lower case":             {[]string{"bearer abc"}, "abc", ""},
+		"upper case":             {[]string{"BEARER abc"}, "abc", ""},
+		"padding":                {[]string{"Bearer abc=="}, "abc==", ""},
+		"none":                   {nil, "", token.ReasonMissing},
+		"empty":                  {[]string{""}, "", token.ReasonMissing},
+		"basic":                  {[]string{"Basic dXNlcjpwYXNz"}, "", token.ReasonMissing},
+		"another scheme":         {[]string{"Negotiate abc"}, "", token.ReasonMissing},
+		"dpop":                   {[]string{"DPoP abc"}, "", token.ReasonMissing},
+		"two headers":            {[]string{"Bearer a", "Bearer a"}, "", token.ReasonDuplicate},
+		"two, one basic":         {[]string{"Basic a", "Bearer a"}, "", token.ReasonDuplicate},
+		"comma-joined":           {[]string{"Bearer a, Bearer b"}, "", token.ReasonMalformed},
+		"comma-joined, tight":    {[]string{"Bearer a,Bearer b"}, "", token.ReasonMalformed},
+		"tab":                    {[]string{"Bearer\tabc"}, "", token.ReasonMalformed},
+		"two spaces":             {[]string{"Bearer  abc"}, "", token.ReasonMalformed},
+		"leading space":          {[]string{" Bearer abc"}, "", token.ReasonMissing},
+		"trailing space":         {[]string{"Bearer abc "}, "", token.ReasonMalformed},
+		"no token":               {[]string{"Bearer"}, "", token.ReasonMalformed},
+		"no token, space":        {[]string{"Bearer "}, "", token.ReasonMalformed},
+		"only padding":           {[]string{"Bearer ="}, "", token.ReasonMalformed},
+		"padding within":         {[]string{"Bearer a=b"}, "", token.ReasonMalformed},
+		"quoted":                 {[]string{`Bearer "abc"`}, "", token.ReasonMalformed},
+		"non-ascii":              {[]string{"Bearer abcä"}, "", token.ReasonMalformed},
+		"nul":                    {[]string{"Bearer abc\x00"}, "", token.ReasonMalformed},
+		"line break":             {[]string{"Bearer abc\r\nX: y"}, "", token.ReasonMalformed},
+		"scheme with other name": {[]string{"BearerToken abc"}, "", token.ReasonMalformed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := token.FromAuthorization(c.values)
+			require.Equal(t, c.token, got)
+			if c.reason == "" {
+				require.NoError(t, err)
+				return
+			}
+			requireReason(t, c.reason, err)
+		})
+	}
+}
+
+func TestLocator(t *testing.T) {
+	t.Parallel()
+	plain := token.Locator{}
+	both := token.Locator{Cookie: "session", Header: "X-Access-Token"}
+	type headers = map[string][]string
+	for name, c := range map[string]struct {
+		locator token.Locator
+		headers headers
+		want    token.Located
+		reason  string
+	}{
+		"authorization":               {plain, headers{"authorization": {"Bearer a"}}, token.Located{Token: "a", Source: "authorization"}, ""},
+		"dpop scheme":                 {plain, headers{"authorization": {"dpop a"}}, token.Located{Token: "a", DPoP: true, Source: "authorization"}, ""},
+		"cookie not configured":       {plain, headers{"cookie": {"session=a"}}, token.Located{}, token.ReasonMissing},
+		"header not configured":       {plain, headers{"x-access-token": {"a"}}, token.Located{}, token.ReasonMissing},
+		"cookie":                      {both, headers{"cookie": {"x=1; session=a; y=2"}}, token.Located{Token: "a", Source: "cookie"}, ""},
+		"cookie quoted":               {both, headers{"cookie": {`session="a"`}}, token.Located{Token: "a", Source: "cookie"}, ""},
+		"cookie beside basic":         {both, headers{"authorization": {"Basic x"}, "cookie": {"session=a"}}, token.Located{Token: "a", Source: "cookie"}, ""},
+		"header":                      {both, headers{"x-access-token": {"a"}}, token.Located{Token: "a", Source: "x-access-token"}, ""},
+		"header with bearer":          {both, headers{"x-access-token": {"Bearer a"}}, token.Located{Token: "a", Source: "x-access-token"}, ""},
+		"cleared cookie":              {both, headers{"authorization": {"Bearer a"}, "cookie": {"session="}}, token.Located{Token: "a", Source: "authorization"}, ""},
+		"cookie of another case":      {both, headers{"cookie": {"SESSION=a"}}, token.Located{}, token.ReasonMissing},
+		"underscore spelling":         {both, headers{"x_access_token": {"a"}}, token.Located{}, token.ReasonMissing},
+		"two places":                  {both, headers{"authorization": {"Bearer a"}, "cookie": {"session=b"}}, token.Located{}, token.ReasonDuplicate},
+		"the same token in two":       {both, headers{"authorization": {"Bearer a"}, "x-access-token": {"a"}}, token.Located{}, token.ReasonDuplicate},
+		"two cookies":                 {both, headers{"cookie": {"session=a; session=b"}}, token.Located{}, token.ReasonDuplicate},
+		"two cookie headers":          {both, headers{"cookie": {"session=a", "session=b"}}, token.Located{}, token.ReasonDuplicate},
+		"two named headers":           {both, headers{"x-access-token": {"a", "b"}}, token.Located{}, token.ReasonDuplicate},
+		"malformed named header":      {both, headers{"x-access-token": {"a b c"}}, token.Located{}, token.ReasonMalformed},
+		"malformed cookie":            {both, headers{"cookie": {"session=a,b"}}, token.Located{}, token.ReasonMalformed},
+		"malformed authorization":     {both, headers{"authorization": {"Bearer a b"}, "cookie": {"session=b"}}, token.Located{}, token.ReasonMalformed},
+		"duplicate beside the cookie": {both, headers{"authorization": {"Bearer a", "Basic b"}, "cookie": {"session=b"}}, token.Located{}, token.ReasonDuplicate},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := c.locator.Find(c.headers)
+			require.Equal(t, c.want, got)
+			if c.reason == "" {
+				require.NoError(t, err)
+				return
+			}
+			requireReason(t, c.reason, err)
+		})
+	}
+}
