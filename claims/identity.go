@@ -1,0 +1,54 @@
+package claims
+
+// Kind says what a subject is.
+type Kind string
+
+// The kinds of subject.
+const (
+	User    Kind = "user"    // a person
+	Service Kind = "service" // a service account: a client acting for itself
+	Agent   Kind = "agent"   // a client that the configuration names as an AI agent
+)
+
+// Identity is a caller, verified and normalized. An absent value is empty.
+type Identity struct {
+	// Subject is the token's sub, unique within Issuer and never reused.
+	// Together they are the caller; every other field may change.
+	Subject string `json:"subject"`
+	Issuer  string `json:"issuer"`
+	Kind    Kind   `json:"kind"`
+	// Name is for people to read: never decide by it.
+	Name string `json:"name,omitempty"`
+	// Email is the address as the provider has it, left out where the
+	// provider says that it isn't verified.
+	Email  string   `json:"email,omitempty"`
+	Groups []string `json:"groups,omitempty"`
+	Scopes []string `json:"scopes,omitempty"`
+	// Client is the OAuth client that got the token. For a service account
+	// it is the caller itself; for a person it is the program they used.
+	Client string `json:"client,omitempty"`
+	// Actors are who acts for the subject, the nearest first
+	// (RFC 8693, section 4.1).
+	Actors []Actor `json:"actors,omitempty"`
+}
+
+// Actor is one link of the chain of who acts for whom.
+type Actor struct {
+	Subject string `json:"subject"`
+	Issuer  string `json:"issuer,omitempty"`
+	Client  string `json:"client,omitempty"`
+}
+
+// Display is the shortest text by which a person recognizes the caller.
+func (i Identity) Display() string {
+	switch {
+	case i.Kind != User && i.Client != "":
+		return i.Client
+	case i.Name != "":
+		return i.Name
+	case i.Email != "":
+		return i.Email
+	default:
+		return i.Subject
+	}
+}
