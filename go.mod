@@ -15,12 +15,8 @@ require (
 	github.com/sony/gobreaker/v2 v2.4.0
 	github.com/stretchr/testify v1.12.1
 	go.yaml.in/yaml/v3 v3.0.6
+	golang.org/x/oauth2 v0.37.0
 	golang.org/x/sync v0.24.0
 	golang.org/x/text v0.14.0
 	google.golang.org/protobuf v1.36.12
-)
-
-require (
-	github.com/gorilla/websocket v1.5.3 // indirect
-	golang.org/x/oauth2 v0.37.0 // indirect
 )

@@ -1,0 +1,111 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/kong-prefect/kong-prefect/policy"
+	"github.com/kong-prefect/kong-prefect/prefectclient"
+)
+
+// deploymentAge is how long a resolved deployment is used before Prefect is
+// asked again: a changed schema counts after it at the latest.
+const deploymentAge = 30 * time.Second
+
+// deploymentName is a deployment by its id or by its names.
+type deploymentName struct {
+	id         uuid.UUID
+	flow, name string
+}
+
+func parseDeploymentName(s string) (deploymentName, error) {
+	if id, err := uuid.Parse(s); err == nil {
+		return deploymentName{id: id}, nil
+	}
+	flow, name, ok := strings.Cut(s, "/")
+	if !ok || flow == "" || name == "" || strings.Contains(name, "/") {
+		return deploymentName{}, errors.New("must be flow/deployment or a deployment's id")
+	}
+	return deploymentName{flow: flow, name: name}, nil
+}
+
+// resolved is what a deployment's name stands for.
+type resolved struct {
+	id     uuid.UUID
+	schema *policy.ParameterSchema
+	until  time.Time
+}
+
+// deployment resolves one route's deployment and remembers it for a while.
+type deployment struct {
+	client *prefectclient.Client
+	name   deploymentName
+	now    func() time.Time
+	asking singleflight.Group
+
+	mu    sync.Mutex
+	known *resolved
+}
+
+func newDeployment(c *prefectclient.Client, name deploymentName, now func() time.Time) *deployment {
+	return &deployment{client: c, name: name, now: now}
+}
+
+// find gives the deployment; requests that come together ask Prefect once.
+func (d *deployment) find(ctx context.Context) (*resolved, error) {
+	d.mu.Lock()
+	known := d.known
+	d.mu.Unlock()
+	if known != nil && d.now().Before(known.until) {
+		return known, nil
+	}
+	// The flight belongs to all who wait for it, so one caller's end must not
+	// end it; the client has a deadline of its own.
+	flight := d.asking.DoChan("", func() (any, error) { return d.resolve(context.WithoutCancel(ctx)) })
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case r := <-flight:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(*resolved), nil
+	}
+}
+
+func (d *deployment) resolve(ctx context.Context) (*resolved, error) {
+	var found prefectclient.Deployment
+	var err error
+	if d.name.id != uuid.Nil {
+		found, err = d.client.Deployment(ctx, d.name.id)
+	} else {
+		found, err = d.client.DeploymentByName(ctx, d.name.flow, d.name.name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	schema, err := policy.NewParameterSchema(found.ParameterSchema)
+	if err != nil {
+		return nil, err
+	}
+	known := &resolved{id: found.ID, schema: schema, until: d.now().Add(deploymentAge)}
+	d.mu.Lock()
+	d.known = known
+	d.mu.Unlock()
+	return known, nil
+}
+
+// forget drops a deployment that Prefect no longer knows.
+func (d *deployment) forget(gone *resolved) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.known == gone {
+		d.known = nil
+	}
+}

@@ -1,0 +1,121 @@
+package plugin
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/kong-prefect/kong-prefect/pluginserver"
+	"github.com/kong-prefect/kong-prefect/prefectclient"
+	"github.com/kong-prefect/kong-prefect/token"
+)
+
+// Version of the plugins, as Kong wants it: x.y.z.
+const Version = "0.1.0"
+
+// Names and priorities. Identity is established where Kong's own OpenID
+// plugin does it, before acl (950) and rate-limiting (910); the functions run
+// after these, at aws-lambda's place.
+const (
+	IdentityName     = "prefect-identity"
+	IdentityPriority = 1050
+	TriggerName      = "prefect-trigger"
+	TriggerPriority  = 750
+)
+
+// DefaultRealm is named in challenges where no configuration names one.
+const DefaultRealm = "kong-prefect"
+
+// varRequestID is the id in X-Kong-Request-Id and in Kong's logs.
+const varRequestID = "kong_request_id"
+
+// Process is what all plugins of the process share: the issuers' keys and the
+// connections to Prefect exist once, however many routes use them.
+type Process struct {
+	Keys *token.KeyCache
+	log  *slog.Logger
+
+	mu      sync.Mutex
+	clients map[PrefectConfig]*prefectclient.Client
+}
+
+// NewProcess returns the shared parts. Close ends them.
+func NewProcess(log *slog.Logger) *Process {
+	return &Process{
+		Keys:    token.NewKeyCache(token.KeyCacheOptions{Logger: log}),
+		log:     log,
+		clients: map[PrefectConfig]*prefectclient.Client{},
+	}
+}
+
+// Close stops fetching keys and closes idle connections.
+func (p *Process) Close() {
+	p.Keys.Close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.clients {
+		c.Close()
+	}
+}
+
+// Plugins are what the process hosts.
+func (p *Process) Plugins() []*pluginserver.Plugin {
+	return []*pluginserver.Plugin{
+		{
+			Name: IdentityName, Version: Version, Priority: IdentityPriority,
+			Schema: Schema(IdentityName, IdentityConfig{}), Reads: identityReads,
+			Compile: func(data []byte) pluginserver.Handler {
+				h, err := compileIdentity(p, data)
+				if err != nil {
+					return p.broken(IdentityName, err)
+				}
+				return h
+			},
+		},
+		{
+			Name: TriggerName, Version: Version, Priority: TriggerPriority,
+			Schema: Schema(TriggerName, TriggerConfig{}), Reads: triggerReads,
+			Compile: func(data []byte) pluginserver.Handler {
+				h, err := compileTrigger(p, data)
+				if err != nil {
+					return p.broken(TriggerName, err)
+				}
+				return h
+			},
+		},
+	}
+}
+
+// broken refuses every request of a route whose configuration can't work: the
+// other routes go on, and the log names the field.
+type broken struct {
+	plugin string
+	err    error
+}
+
+func (p *Process) broken(plugin string, err error) *broken {
+	p.log.Error("a configuration can't work; its routes refuse every request", "plugin", plugin, "error", err)
+	return &broken{plugin, err}
+}
+
+// Access refuses.
+func (b *broken) Access(ctx context.Context, e *pluginserver.Event) {
+	refuse(ctx, e, DefaultRealm, &Problem{Code: CodeConfigInvalid, Cause: b.err})
+}
+
+// Refusal is the answer for what only the server itself can refuse.
+func Refusal(reason string) pluginserver.Answer {
+	return (&Problem{Code: reason}).Answer(DefaultRealm)
+}
+
+// refuse answers with a problem and tells the operator.
+func refuse(ctx context.Context, e *pluginserver.Event, realm string, p *Problem) {
+	requestID, err := e.Var(ctx, varRequestID)
+	if err != nil {
+		requestID = "unknown"
+	}
+	level, line := p.Line(requestID)
+	e.Log(level, line)
+	a := p.Answer(realm)
+	e.Exit(a.Status, a.Body, a.Headers)
+}

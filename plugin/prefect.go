@@ -1,0 +1,54 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kong-prefect/kong-prefect/prefectclient"
+)
+
+// unavailableRetryAfter is what a caller waits when Prefect doesn't say.
+const unavailableRetryAfter = 5 * time.Second
+
+// prefectProblem turns a failed call into a refusal. What Prefect said stays
+// with the operator; only what is wrong with the caller's own parameters goes
+// back.
+func (h *trigger) prefectProblem(err error) *Problem {
+	err = fmt.Errorf("deployment %q: %w", h.config.Deployment, err)
+	var failed *prefectclient.Error
+	if !errors.As(err, &failed) {
+		return &Problem{Code: CodePrefectRefused, Cause: err}
+	}
+	p := &Problem{Code: prefectCode(failed.Reason), Cause: err}
+	switch p.Code {
+	case CodePrefectUnavailable, CodePrefectBusy:
+		if p.RetryAfter = failed.RetryAfter; p.RetryAfter < time.Second {
+			p.RetryAfter = unavailableRetryAfter
+		}
+	case CodeParametersInvalid:
+		p.Violations = []Violation{{Pointer: "/" + failed.Field, Detail: failed.Detail}}
+	}
+	return p
+}
+
+func prefectCode(reason string) string {
+	switch reason {
+	case prefectclient.ReasonDeploymentNotFound:
+		return CodeDeploymentUnknown
+	case prefectclient.ReasonParametersInvalid:
+		return CodeParametersInvalid
+	case prefectclient.ReasonUnauthorized, prefectclient.ReasonCredentialUnavailable:
+		return CodePrefectUnauthorized
+	case prefectclient.ReasonUnavailable, prefectclient.ReasonCanceled:
+		return CodePrefectUnavailable
+	case prefectclient.ReasonBusy:
+		return CodePrefectBusy
+	case prefectclient.ReasonIdempotencyConflict:
+		return CodeIdempotencyConflict
+	case prefectclient.ReasonOutcomeUnknown:
+		return CodeOutcomeUnknown
+	default:
+		return CodePrefectRefused
+	}
+}

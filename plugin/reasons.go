@@ -1,0 +1,95 @@
+package plugin
+
+import (
+	"net/http"
+
+	"github.com/kong-prefect/kong-prefect/pluginserver"
+	"github.com/kong-prefect/kong-prefect/token"
+)
+
+// Codes of refusals that no stage before this package gives.
+const (
+	CodeConfigInvalid       = "config_invalid"
+	CodeHeadersTooMany      = "headers_too_many"
+	CodeClaimsInvalid       = "claims_invalid"
+	CodeIdentityMissing     = "identity_missing"
+	CodeRoleNotAllowed      = "role_not_allowed"
+	CodeMethodNotAllowed    = "method_not_allowed"
+	CodeBodyNotJSON         = "body_not_json"
+	CodeBodyNotObject       = "body_not_object"
+	CodeBodyTooLarge        = "body_too_large"
+	CodeBodyTypeUnsupported = "body_type_unsupported"
+	CodeIdempotencyKey      = "idempotency_key_invalid"
+	CodeParametersInvalid   = "parameters_invalid"
+	CodeParameterForbidden  = "parameter_forbidden"
+	CodeDeploymentUnknown   = "deployment_unknown"
+	CodePrefectUnauthorized = "prefect_unauthorized"
+	CodePrefectUnavailable  = "prefect_unavailable"
+	CodePrefectRefused      = "prefect_refused"
+	CodePrefectBusy         = "prefect_busy"
+	CodeIdempotencyConflict = "idempotency_conflict"
+	CodeOutcomeUnknown      = "outcome_unknown"
+)
+
+const (
+	invalidToken      = "invalid_token"
+	invalidRequest    = "invalid_request"
+	insufficientScope = "insufficient_scope"
+)
+
+// kinds is every code there is.
+var kinds = map[string]kind{
+	token.ReasonMissing:           {401, "This request needs a bearer token: send it as 'Authorization: Bearer TOKEN'.", "-", pluginserver.LevelInfo},
+	token.ReasonDuplicate:         {400, "The request carries more than one token; send one.", invalidRequest, pluginserver.LevelInfo},
+	token.ReasonMalformed:         {401, "The token can't be read.", invalidToken, pluginserver.LevelInfo},
+	token.ReasonTooLarge:          {401, "The token is too large.", invalidToken, pluginserver.LevelInfo},
+	token.ReasonAlgorithm:         {401, "The token is signed by an algorithm that isn't allowed here.", invalidToken, pluginserver.LevelInfo},
+	token.ReasonType:              {401, "The token is no access token; ask the provider for one.", invalidToken, pluginserver.LevelInfo},
+	token.ReasonIssuer:            {401, "The token's issuer isn't known here; sign in with a provider of this gateway.", invalidToken, pluginserver.LevelInfo},
+	token.ReasonAudience:          {401, "The token was made for another service; ask for one with this gateway's audience.", invalidToken, pluginserver.LevelInfo},
+	token.ReasonExpired:           {401, "The token has expired; get a new one.", invalidToken, pluginserver.LevelInfo},
+	token.ReasonNotYetValid:       {401, "The token isn't valid yet; check the clocks.", invalidToken, pluginserver.LevelInfo},
+	token.ReasonLifetime:          {401, "The token lives longer than this gateway allows; ask for a shorter one.", invalidToken, pluginserver.LevelInfo},
+	token.ReasonSignature:         {401, "The token's signature is wrong.", invalidToken, pluginserver.LevelInfo},
+	token.ReasonKeyUnknown:        {401, "The token is signed by a key that its issuer doesn't publish; get a new one.", invalidToken, pluginserver.LevelInfo},
+	token.ReasonClaims:            {401, "The token's claims can't be read.", invalidToken, pluginserver.LevelInfo},
+	token.ReasonDenied:            {401, "The token was revoked; sign in again.", invalidToken, pluginserver.LevelNotice},
+	token.ReasonKeysUnavailable:   {503, "The token can't be checked now because its issuer's keys can't be had; try again.", "", pluginserver.LevelErr},
+	token.ReasonParty:             {401, "The token was made for a client that isn't taken here.", invalidToken, pluginserver.LevelInfo},
+	token.ReasonNotBound:          {401, "The token must be bound to its holder's key.", invalidToken, pluginserver.LevelInfo},
+	token.ReasonProofMissing:      {401, "The token is bound to a key, and the proof of holding it is missing.", invalidToken, pluginserver.LevelInfo},
+	token.ReasonProofInvalid:      {401, "The proof of holding the token's key is wrong.", invalidToken, pluginserver.LevelInfo},
+	token.ReasonProofMismatch:     {401, "The proof of holding the token's key is for another request or key.", invalidToken, pluginserver.LevelInfo},
+	CodeClaimsInvalid:             {401, "The token's claims can't be used here.", invalidToken, pluginserver.LevelWarn},
+	CodeHeadersTooMany:            {431, "The request has too many headers to be checked; send fewer than 1000.", "", pluginserver.LevelInfo},
+	CodeConfigInvalid:             {500, "This route isn't set up correctly; its operator finds the field in the gateway's log.", "", pluginserver.LevelErr},
+	CodeIdentityMissing:           {500, "This route isn't set up correctly: nobody established who calls. Its operator must enable prefect-identity for it.", "", pluginserver.LevelErr},
+	CodeRoleNotAllowed:            {403, "You are known here, but have no role that may do this; ask the route's owner for one.", insufficientScope, pluginserver.LevelNotice},
+	CodeMethodNotAllowed:          {405, "This route starts a run: use POST.", "", pluginserver.LevelInfo},
+	CodeBodyNotJSON:               {400, "The body isn't valid JSON.", "", pluginserver.LevelInfo},
+	CodeBodyNotObject:             {400, "The body must be a JSON object that holds the run's parameters.", "", pluginserver.LevelInfo},
+	CodeBodyTooLarge:              {413, "The body is too large.", "", pluginserver.LevelInfo},
+	CodeBodyTypeUnsupported:       {415, "The body must be application/json.", "", pluginserver.LevelInfo},
+	CodeIdempotencyKey:            {400, "The Idempotency-Key must be one header of 1 to 255 visible ASCII characters.", "", pluginserver.LevelInfo},
+	CodeParametersInvalid:         {422, "The parameters don't fit the deployment; 'violations' lists each of them.", "", pluginserver.LevelInfo},
+	CodeParameterForbidden:        {422, "The parameters hold something that no caller may send; 'violations' lists it.", "", pluginserver.LevelNotice},
+	CodeDeploymentUnknown:         {502, "This route's deployment doesn't exist; its operator finds the name in the gateway's log.", "", pluginserver.LevelErr},
+	CodePrefectUnauthorized:       {502, "The workflow engine can't be used now; its operator finds the reason in the gateway's log.", "", pluginserver.LevelErr},
+	CodePrefectUnavailable:        {503, "The workflow engine can't be reached now; try again, with the same Idempotency-Key.", "", pluginserver.LevelErr},
+	CodePrefectRefused:            {502, "The workflow engine refused the run; its operator finds the reason in the gateway's log.", "", pluginserver.LevelErr},
+	CodePrefectBusy:               {503, "The workflow engine has too much to do now; try again, with the same Idempotency-Key.", "", pluginserver.LevelWarn},
+	CodeIdempotencyConflict:       {409, "This Idempotency-Key belongs to another run; use a new one.", "", pluginserver.LevelNotice},
+	CodeOutcomeUnknown:            {504, "It isn't known whether the run was started; repeat the request with the same Idempotency-Key to find out, it starts at most one run.", "", pluginserver.LevelErr},
+	pluginserver.ReasonPanic:      {500, "The gateway failed at this request; its operator finds the reason in the log.", "", pluginserver.LevelErr},
+	pluginserver.ReasonTimeout:    {504, "The gateway took too long for this request; its operator finds the reason in the log.", "", pluginserver.LevelErr},
+	pluginserver.ReasonUnreadable: {400, "The request can't be read.", "", pluginserver.LevelWarn},
+}
+
+// kindOf finds a code's kind; a code that isn't listed is a fault of ours and
+// refuses all the same.
+func kindOf(code string) kind {
+	if k, ok := kinds[code]; ok {
+		return k
+	}
+	return kind{http.StatusInternalServerError, "The gateway refused this request.", "", pluginserver.LevelErr}
+}
