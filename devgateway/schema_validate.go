@@ -1,0 +1,394 @@
+package devgateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// fieldErrors is Kong's tree of problems: a message, or a deeper tree, under
+// each field's name; "@entity" holds the failed cross-field checks.
+type fieldErrors map[string]any
+
+const entityErrors = "@entity"
+
+func (e fieldErrors) entity(msg string) {
+	l, _ := e[entityErrors].([]any)
+	e[entityErrors] = append(l, msg)
+}
+
+// fillDefaults gives a copy of value with every default in place, and null
+// for what stays unset, as Kong does before it validates an insert.
+func (f *fieldSchema) fillDefaults(value any, present bool) any {
+	if f.Type == "record" {
+		if _, isNull := value.(null); isNull {
+			return value
+		}
+		if !present {
+			if f.parsedDefault {
+				value, present = copyValue(f.defaultValue), true
+			} else if !f.Required {
+				return null{}
+			} else {
+				value = dict{}
+			}
+		}
+		d, ok := asDict(value)
+		if !ok {
+			return value
+		}
+		return f.fillRecord(d)
+	}
+	if !present {
+		if f.parsedDefault {
+			return copyValue(f.defaultValue)
+		}
+		return null{}
+	}
+	switch x := value.(type) {
+	case list:
+		if f.Elements == nil {
+			return value
+		}
+		out := make(list, 0, len(x))
+		for _, e := range x {
+			e = f.Elements.fillDefaults(e, true)
+			if f.Type == "set" && slices.ContainsFunc(out, func(o any) bool { return reflect.DeepEqual(o, e) }) {
+				continue
+			}
+			out = append(out, e)
+		}
+		return out
+	case dict:
+		if f.Type != "map" || f.Values == nil {
+			return value
+		}
+		out := dict{}
+		for k, e := range x {
+			out[k] = f.Values.fillDefaults(e, true)
+		}
+		return out
+	}
+	return value
+}
+
+func (f *fieldSchema) fillRecord(d dict) dict {
+	out := dict{}
+	for k, v := range d {
+		out[k] = v
+	}
+	for _, n := range f.Fields {
+		v, ok := d[n.Name]
+		out[n.Name] = n.Field.fillDefaults(v, ok)
+	}
+	return out
+}
+
+// asDict also takes an empty list: an empty Lua table is both.
+func asDict(v any) (dict, bool) {
+	switch x := v.(type) {
+	case dict:
+		return x, true
+	case list:
+		if len(x) == 0 {
+			return dict{}, true
+		}
+	}
+	return nil, false
+}
+
+func asList(v any) (list, bool) {
+	switch x := v.(type) {
+	case list:
+		return x, true
+	case dict:
+		if len(x) == 0 {
+			return list{}, true
+		}
+	}
+	return nil, false
+}
+
+func isNull(v any) bool {
+	_, ok := v.(null)
+	return ok || v == nil
+}
+
+// validate gives nil, a message, or a tree of messages.
+func (f *fieldSchema) validate(v any) any {
+	if isNull(v) {
+		if string(f.Ne) == "null" {
+			return f.orErr("value must not be null")
+		}
+		if len(f.Eq) > 0 && string(f.Eq) != "null" {
+			return "value must be " + string(f.Eq)
+		}
+		if f.Required {
+			return "required field missing"
+		}
+		return nil
+	}
+	if string(f.Eq) == "null" {
+		return f.orErr("value must be null")
+	}
+	if problem := f.validateType(v); problem != nil {
+		return problem
+	}
+	if s, ok := v.(string); ok && f.Type == "string" && f.Referenceable && isReference(s) {
+		return nil
+	}
+	if msg := f.validators(v); msg != "" {
+		return f.orErr(msg)
+	}
+	return nil
+}
+
+func (f *fieldSchema) orErr(msg string) string {
+	if f.Err != "" {
+		return f.Err
+	}
+	return msg
+}
+
+func (f *fieldSchema) validateType(v any) any {
+	switch f.Type {
+	case "array", "set":
+		l, ok := asList(v)
+		if !ok {
+			return map[string]string{"array": "expected an array", "set": "expected a set"}[f.Type]
+		}
+		return f.validateElements(l)
+	case "map":
+		d, ok := asDict(v)
+		if !ok {
+			return "expected a map"
+		}
+		return f.validateMap(d)
+	case "record":
+		d, ok := asDict(v)
+		if !ok {
+			return "expected a record"
+		}
+		if errs := f.validateRecord(f.fillRecord(d)); len(errs) > 0 {
+			return errs
+		}
+	case "string":
+		if _, ok := v.(string); !ok {
+			return "expected a string"
+		}
+	case "number":
+		if _, ok := v.(float64); !ok {
+			return "expected a number"
+		}
+	case "boolean":
+		if _, ok := v.(bool); !ok {
+			return "expected a boolean"
+		}
+	case "integer":
+		n, ok := v.(float64)
+		if !ok || n != math.Trunc(n) || math.IsInf(n, 0) {
+			return "expected an integer"
+		}
+	}
+	return nil
+}
+
+func (f *fieldSchema) validateElements(l list) any {
+	elem := *f.Elements
+	elem.Required = true
+	errs := make([]any, len(l))
+	bad := false
+	for i, e := range l {
+		if errs[i] = elem.validate(e); errs[i] != nil {
+			bad = true
+		}
+	}
+	if bad {
+		return errs
+	}
+	return nil
+}
+
+func (f *fieldSchema) validateMap(d dict) any {
+	keys, values := *f.Keys, *f.Values
+	keys.Required, values.Required = true, true
+	for _, k := range sortedKeys(d) {
+		if problem := keys.validate(k); problem != nil {
+			return problem
+		}
+		if problem := values.validate(d[k]); problem != nil {
+			return problem
+		}
+	}
+	return nil
+}
+
+func (f *fieldSchema) validateRecord(d dict) fieldErrors {
+	errs := fieldErrors{}
+	for k, v := range d {
+		sub := f.sub(k)
+		if sub == nil {
+			errs[k] = "unknown field"
+			continue
+		}
+		if problem := sub.validate(v); problem != nil {
+			errs[k] = problem
+		}
+	}
+	for _, n := range f.Fields {
+		if n.Field.Required && isNull(d[n.Name]) {
+			errs[n.Name] = "required field missing"
+		}
+	}
+	for _, c := range f.compiledChecks {
+		c.run(f, d, errs)
+	}
+	return errs
+}
+
+var uuidPattern = regexp.MustCompile(`(?i)^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+
+// validators runs the single-field checks in Kong's order and gives the first
+// problem.
+func (f *fieldSchema) validators(v any) string {
+	if len(f.Eq) > 0 && !sameJSON(f.Eq, v) {
+		return "value must be " + jsonText(f.Eq)
+	}
+	if len(f.Ne) > 0 && sameJSON(f.Ne, v) {
+		return "value must not be " + luaText(v)
+	}
+	if f.NotOneOf != nil && oneOf(f.NotOneOf, v) {
+		return "must not be one of: " + joinAny(f.NotOneOf)
+	}
+	if f.OneOf != nil && !oneOf(f.OneOf, v) {
+		return "expected one of: " + joinAny(f.OneOf)
+	}
+	if n, ok := v.(float64); ok {
+		return f.numberValidators(n)
+	}
+	if msg := f.lengthValidators(v); msg != "" {
+		return msg
+	}
+	if s, ok := v.(string); ok {
+		return f.stringValidators(s)
+	}
+	if l, ok := v.(list); ok && f.Contains != nil && !oneOf(l, f.Contains) {
+		return "expected to contain: " + luaText(f.Contains)
+	}
+	return ""
+}
+
+func (f *fieldSchema) numberValidators(n float64) string {
+	if f.Gt != nil && n <= *f.Gt {
+		return "value must be greater than " + luaText(*f.Gt)
+	}
+	if f.Timestamp && n <= 0 {
+		return "expected a valid timestamp"
+	}
+	if f.Between != nil && (n < f.Between[0] || n > f.Between[1]) {
+		return fmt.Sprintf("value should be between %d and %d", int64(f.Between[0]), int64(f.Between[1]))
+	}
+	return ""
+}
+
+func (f *fieldSchema) lengthValidators(v any) string {
+	var n int
+	lenMin := f.LenMin
+	switch x := v.(type) {
+	case string:
+		n = len(x)
+		if lenMin == nil { // an empty string is refused by default
+			one := 1
+			lenMin = &one
+		}
+	case list:
+		n = len(x)
+	case dict:
+		n = len(x)
+	default:
+		return ""
+	}
+	switch {
+	case f.UUID && v != nil && !uuidPattern.MatchString(fmt.Sprint(v)):
+		return "expected a valid UUID"
+	case f.LenEq != nil && n != *f.LenEq:
+		return fmt.Sprintf("length must be %d", *f.LenEq)
+	case lenMin != nil && n < *lenMin:
+		return fmt.Sprintf("length must be at least %d", *lenMin)
+	case f.LenMax != nil && n > *f.LenMax:
+		return fmt.Sprintf("length must be at most %d", *f.LenMax)
+	}
+	return ""
+}
+
+func (f *fieldSchema) stringValidators(s string) string {
+	if f.IsRegex {
+		if _, err := regexp.Compile(s); err != nil {
+			return "not a valid regex: " + s
+		}
+	}
+	if f.StartsWith != nil && !strings.HasPrefix(s, *f.StartsWith) {
+		return "should start with: " + *f.StartsWith
+	}
+	if f.NotMatch != nil && luaMatch(s, *f.NotMatch) {
+		return "invalid value: " + s
+	}
+	for _, p := range f.MatchNone {
+		if luaMatch(s, p.Pattern) {
+			return firstNonEmpty(p.Err, "invalid value: "+s)
+		}
+	}
+	if f.Match != nil && !luaMatch(s, *f.Match) {
+		return "invalid value: " + s
+	}
+	for _, p := range f.MatchAll {
+		if !luaMatch(s, p.Pattern) {
+			return firstNonEmpty(p.Err, "invalid value: "+s)
+		}
+	}
+	if f.MatchAny != nil && !slices.ContainsFunc(f.MatchAny.Patterns, func(p string) bool { return luaMatch(s, p) }) {
+		return firstNonEmpty(f.MatchAny.Err, "invalid value: "+s)
+	}
+	return ""
+}
+
+func firstNonEmpty(a ...string) string {
+	for _, s := range a {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+func sameJSON(raw json.RawMessage, v any) bool {
+	var want any
+	if json.Unmarshal(raw, &want) != nil {
+		return false
+	}
+	return reflect.DeepEqual(fromJSON(want), v)
+}
+
+func jsonText(raw json.RawMessage) string {
+	var v any
+	if json.Unmarshal(raw, &v) != nil {
+		return string(raw)
+	}
+	return luaText(v)
+}
+
+func oneOf(options []any, v any) bool {
+	return slices.ContainsFunc(options, func(o any) bool { return reflect.DeepEqual(o, v) })
+}
+
+func joinAny(l []any) string {
+	parts := make([]string, len(l))
+	for i, v := range l {
+		parts[i] = luaText(v)
+	}
+	return strings.Join(parts, ", ")
+}
