@@ -1,0 +1,78 @@
+# Everything that is built or installed goes below build/, which git ignores. Only Go, Python, make and bash are needed;
+# what else a target wants (a C compiler for the race detector, Debian's python3-venv) it installs as root, or names.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+GO     ?= go
+PYTHON ?= python3
+# make e2e KONG=kong runs the end-to-end suite on a real Kong instead of devgateway.
+KONG   ?=
+# make demo KEEP=1 leaves everything running until Ctrl-C.
+KEEP   ?=
+
+VENV     := build/venv
+PREFECT  := $(VENV)/prefect-empty.db
+BINARIES := kong-prefect devgateway
+PREFECT_VENV ?= $(CURDIR)/$(VENV)
+export KONG KEEP PREFECT_VENV
+
+.PHONY: help build demo test unit lint e2e cc $(BINARIES)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: $(BINARIES) ## build/kong-prefect (for Kong) and build/devgateway (the stand-in for Kong)
+
+# Go's own cache knows what is up to date.
+$(BINARIES):
+	@$(GO) build -trimpath -o build/$@ ./cmd/$@
+
+demo: build $(PREFECT) ## the whole story on real parts, on this terminal (KEEP=1 keeps it running)
+	@cd test && $(GO) build -trimpath -o ../build/demo ./cmd/demo
+	@exec build/demo
+
+test: unit lint e2e ## everything: unit, lint and end-to-end, all under the race detector
+
+unit: cc ## the fast part: the packages' own tests
+	$(GO) test -race ./...
+
+lint: ## gofmt, go vet and staticcheck, both modules
+	@files=$$(find . -path ./build -prune -o -name '*.go' -print | xargs gofmt -l); \
+	if [ -n "$$files" ]; then printf 'not formatted (gofmt -w):\n%s\n' "$$files"; exit 1; fi
+	$(GO) vet ./...
+	cd test && $(GO) vet ./...
+	@mkdir -p build && cd test && $(GO) build -o ../build/staticcheck honnef.co/go/tools/cmd/staticcheck
+	build/staticcheck ./...
+	cd test && ../build/staticcheck ./...
+
+# The suite builds the binaries itself, with the race detector, while Prefect starts.
+e2e: cc $(PREFECT) ## the real binary between a real Prefect and a real OpenID provider (KONG=kong: on a real Kong)
+	cd test && $(GO) test -race -count=1 -timeout 15m ./...
+
+# Prefect, pinned, and one empty database with its schema: a server that starts on a copy of it is ready in a third of
+# the time.
+$(VENV)/installed: test/requirements.txt
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update && apt-get install -y python3-venv; \
+	  else echo "$(PYTHON) can't make virtual environments (on Debian: apt-get install python3-venv)" >&2; exit 1; fi; }
+	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
+	@total=$$(grep -c == $<); \
+	$(VENV)/bin/pip install --disable-pip-version-check --no-input --no-deps -r $< 2>&1 | tee $(VENV)/pip.log | \
+	  awk -v total="$$total" '/^Collecting / {printf "\rinstalling Prefect: %d of %d packages fetched", ++n, total; fflush()} \
+	    /^Installing collected/ {printf "\ninstalling Prefect: unpacking\n"; fflush()}' || { tail -n 20 $(VENV)/pip.log >&2; exit 1; }
+	@touch $@
+
+$(PREFECT): $(VENV)/installed
+	@echo "installing Prefect: preparing its database"
+	@home=$$(mktemp -d) && trap 'rm -rf "$$home"' EXIT && \
+	  PREFECT_HOME="$$home" PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1 \
+	  $(VENV)/bin/prefect server database upgrade -y >"$$home/log" 2>&1 || { cat "$$home/log" >&2; exit 1; }; \
+	  mv "$$home/prefect.db" $@
+
+# The race detector is C: it needs a compiler.
+cc:
+	@command -v "$$($(GO) env CC)" >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update && apt-get install -y gcc libc6-dev; \
+	  else echo "the race detector needs a C compiler (on Debian: apt-get install gcc libc6-dev)" >&2; exit 1; fi; }

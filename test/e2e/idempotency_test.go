@@ -1,0 +1,83 @@
+package e2e_test
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+)
+
+// keyed is a request with an Idempotency-Key.
+func keyed(token, key string) request {
+	return request{path: customerRoute, body: `{"customer_id": 1}`, token: token, headers: http.Header{"Idempotency-Key": {key}}}
+}
+
+func TestRepeatGivesTheSameRun(t *testing.T) {
+	t.Parallel()
+	r := keyed(serviceToken(t, "svc-nightly"), uuid.NewString())
+	first := requireRun(t, send(t, r), http.StatusCreated)
+	again := requireRun(t, send(t, r), http.StatusOK)
+	require.Equal(t, first.ID, again.ID)
+	require.Equal(t, first.Name, again.Name)
+}
+
+func TestRepeatWithANewTokenGivesTheSameRun(t *testing.T) {
+	t.Parallel()
+	key := uuid.NewString()
+	first := requireRun(t, send(t, keyed(serviceToken(t, "svc-nightly"), key)), http.StatusCreated)
+	again := requireRun(t, send(t, keyed(serviceToken(t, "svc-nightly"), key)), http.StatusOK)
+	require.Equal(t, first.ID, again.ID)
+}
+
+// Prefect's keys are shared by all who know the one password: ours are not.
+func TestKeysOfTwoCallersAreTwo(t *testing.T) {
+	t.Parallel()
+	key := uuid.NewString()
+	first := requireRun(t, send(t, keyed(serviceToken(t, "svc-nightly"), key)), http.StatusCreated)
+	second := requireRun(t, send(t, keyed(serviceToken(t, "svc-second"), key)), http.StatusCreated)
+	require.NotEqual(t, first.ID, second.ID)
+	require.Equal(t, "svc-second", stored(t, second.ID).CreatedBy.DisplayValue)
+}
+
+func TestWithoutAKeyEveryRequestIsARun(t *testing.T) {
+	t.Parallel()
+	r := request{path: customerRoute, body: `{"customer_id": 1}`, token: serviceToken(t, "svc-nightly")}
+	first := requireRun(t, send(t, r), http.StatusCreated)
+	second := requireRun(t, send(t, r), http.StatusCreated)
+	require.NotEqual(t, first.ID, second.ID)
+}
+
+func TestRepeatsAtOnceGiveOneRun(t *testing.T) {
+	t.Parallel()
+	r := keyed(serviceToken(t, "svc-nightly"), uuid.NewString())
+	responses := make([]response, 4)
+	var group sync.WaitGroup
+	for i := range responses {
+		group.Go(func() { responses[i] = send(t, r) })
+	}
+	group.Wait()
+	created, ids := 0, map[string]bool{}
+	for _, r := range responses {
+		run := requireRun(t, r, r.status)
+		ids[run.ID] = true
+		if run.Created {
+			created++
+		}
+	}
+	require.Len(t, ids, 1)
+	require.Equal(t, 1, created)
+}
+
+func TestUnfitKeysAreRefused(t *testing.T) {
+	t.Parallel()
+	token := serviceToken(t, "svc-nightly")
+	for name, key := range map[string]string{"too long": strings.Repeat("k", 300), "white space": "a b"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			requireRefused(t, send(t, keyed(token, key)), http.StatusBadRequest, "idempotency_key_invalid")
+		})
+	}
+}

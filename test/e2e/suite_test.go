@@ -1,0 +1,198 @@
+// Package e2e_test drives the real binary through a gateway, between a real Prefect server with a worker and a real
+// OpenID provider. The gateway is devgateway, or the Kong that the environment's KONG names.
+//
+// It refuses to fake Prefect: where a test needs Prefect to be away, a port is closed or a bad gateway stands before it.
+// The binaries have the race detector built in, and a race they report fails the suite.
+//
+// Read TestMain first, then trigger_test.go.
+package e2e_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"text/template"
+	"time"
+
+	"github.com/kong-prefect/kong-prefect/test/stack"
+	"github.com/kong-prefect/kong-prefect/test/stack/provider"
+)
+
+const (
+	repository = "../.."
+	startLimit = 4 * time.Minute
+)
+
+// The accounts. kong.yml gives the first three a role each, and the strangers none.
+var accounts = provider.Options{
+	Audience: []string{"kong-prefect"},
+	Services: []provider.Service{
+		{ID: "svc-nightly", Secret: "nightly-secret"},
+		{ID: "svc-second", Secret: "second-secret"},
+		{ID: "agent-planner", Secret: "planner-secret"},
+		{ID: "svc-stranger", Secret: "stranger-secret"},
+	},
+	People: []provider.Person{
+		{Subject: "5d1a7c1e-alice", Username: "alice", Password: "alice-password", Name: "Alice Ä",
+			Email: "alice@example.com", Groups: []string{"data-team", "sales, EMEA"}},
+		{Subject: "83b0f2aa-bob", Username: "bob", Password: "bob-password", Name: "Bob", Email: "bob@example.com"},
+	},
+}
+
+// suite is what all tests share: started once, stopped after the last one.
+type suite struct {
+	*stack.Stack
+	gateway *stack.Gateway
+	dir     string // the binaries and the gateway's files
+	closers []func()
+}
+
+var s suite
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // the provider logs every request it refuses
+	// A signal ends the suite by the way that stops everything.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	finished := make(chan struct{})
+	defer close(finished)
+	defer s.stop()
+	go func() {
+		<-ctx.Done()
+		select {
+		case <-finished: // not a signal, but the way out
+		default:
+			s.stop()
+			os.Exit(1)
+		}
+	}()
+	if err := s.start(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	code := m.Run()
+	logs := s.gateway.Logs()
+	if strings.Contains(logs, "WARNING: DATA RACE") {
+		fmt.Fprintln(os.Stderr, "e2e: the race detector of a binary found something")
+		code = 1
+	}
+	if code != 0 {
+		fmt.Fprintf(os.Stderr, "e2e: the gateway's log ends with:\n%s\n", stack.Tail(logs))
+	}
+	return code
+}
+
+func (s *suite) start(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	began := time.Now()
+	notice := func(part string, _ time.Duration) {
+		if testing.Verbose() {
+			fmt.Printf("%5.1f s %s\n", time.Since(began).Seconds(), part)
+		}
+	}
+	if s.dir, err = os.MkdirTemp("", "kong-prefect-e2e-"); err != nil {
+		return err
+	}
+	// The binaries are built while Prefect starts.
+	built := make(chan error, 1)
+	go func() { built <- s.build(ctx) }()
+	s.Stack, err = stack.Start(ctx, stack.Options{
+		Prefect:  stack.PrefectOptions{Venv: stack.VenvFromEnv(filepath.Join(repository, "build/venv"))},
+		FlowsDir: filepath.Join(repository, "examples/flows"),
+		Provider: accounts,
+		Notice:   notice,
+	})
+	if err = errors.Join(err, <-built); err != nil {
+		return err
+	}
+	config, err := s.config()
+	if err != nil {
+		return err
+	}
+	s.gateway, err = s.startGateway(ctx, config)
+	notice("gateway", 0)
+	return err
+}
+
+func (s *suite) build(ctx context.Context) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-race", "-trimpath", "-o", s.dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
+	cmd.Dir = repository
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the binaries: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// config fills in testdata/kong.yml and starts what its addresses name.
+func (s *suite) config() (path string, err error) {
+	closed, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	if err := closed.Close(); err != nil {
+		return "", err
+	}
+	echo := httptest.NewServer(http.HandlerFunc(echoRequest))
+	bad := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "bad gateway", http.StatusBadGateway)
+	}))
+	s.closers = append(s.closers, echo.Close, bad.Close)
+	authFile := filepath.Join(s.dir, "auth")
+	if err := os.WriteFile(authFile, []byte(s.Prefect.AuthString()+"\n"), 0o600); err != nil {
+		return "", err
+	}
+	text, err := template.ParseFiles("testdata/kong.yml")
+	if err != nil {
+		return "", err
+	}
+	file, err := os.Create(filepath.Join(s.dir, "kong.yml"))
+	if err != nil {
+		return "", err
+	}
+	err = text.Execute(file, map[string]string{
+		"EchoURL": echo.URL, "BadGatewayURL": bad.URL, "AuthFile": authFile,
+		"ClosedURL": "http://" + closed.Addr().String(),
+	})
+	return file.Name(), errors.Join(err, file.Close())
+}
+
+// startGateway starts one more gateway, with the addresses of the suite's parts in its environment.
+func (s *suite) startGateway(ctx context.Context, config string) (*stack.Gateway, error) {
+	return stack.StartGateway(ctx, stack.GatewayOptions{
+		Plugin:     filepath.Join(s.dir, "kong-prefect"),
+		DevGateway: filepath.Join(s.dir, "devgateway"),
+		Config:     config,
+		Env: []string{
+			"OIDC_ISSUER=" + s.Provider.Issuer(),
+			"PREFECT_API_URL=" + s.Prefect.APIURL(),
+			"PREFECT_API_AUTH_STRING=" + s.Prefect.AuthString(),
+		},
+	})
+}
+
+func (s *suite) stop() {
+	s.gateway.Stop()
+	s.Stack.Stop()
+	for _, stop := range s.closers {
+		stop()
+	}
+	_ = os.RemoveAll(s.dir)
+}

@@ -1,0 +1,190 @@
+package stack
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	gatewayReadyLimit = 60 * time.Second
+	reloadLimit       = 30 * time.Second
+)
+
+// plugins are those of the product, in the order of Kong's pluginserver_names.
+var plugins = []string{"prefect-identity", "prefect-trigger"}
+
+// GatewayOptions says what to put in front.
+type GatewayOptions struct {
+	// Plugin is the kong-prefect binary. Required.
+	Plugin string
+	// DevGateway is the devgateway binary. Required unless Kong is given.
+	DevGateway string
+	// Kong is a kong command to run in devgateway's place. Default: the environment's KONG.
+	Kong string
+	// Config is the declarative configuration, a kong.yml. Required.
+	Config string
+	// Env is added to the gateway's environment, for Kong's env vault.
+	Env []string
+}
+
+// Gateway is a running gateway, with the plugin server as its child.
+type Gateway struct {
+	opts   GatewayOptions
+	dir    string
+	prefix string
+	addr   string
+	env    []string
+	proc   *process
+}
+
+// StartGateway starts Kong, or devgateway, with Kong's own environment, and waits until it and the plugin server answer.
+func StartGateway(ctx context.Context, opts GatewayOptions) (*Gateway, error) {
+	if opts.Kong == "" {
+		opts.Kong = os.Getenv("KONG")
+	}
+	for _, path := range []*string{&opts.Plugin, &opts.DevGateway, &opts.Config} {
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return nil, err
+		}
+		*path = abs
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	// Short, whatever TMPDIR says: a socket's path ends at 107 bytes.
+	dir, err := os.MkdirTemp("/tmp", "kong-prefect-gateway-")
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{opts: opts, dir: dir, prefix: filepath.Join(dir, "prefix"), addr: fmt.Sprintf("127.0.0.1:%d", port)}
+	g.env = g.environment()
+	if err = os.Mkdir(g.prefix, 0o700); err == nil {
+		err = g.launch(ctx)
+	}
+	if err != nil {
+		g.Stop()
+		return nil, err
+	}
+	return g, nil
+}
+
+// environment is what an operator would write: the three plugins' settings as Kong 3.9 reads them.
+func (g *Gateway) environment() []string {
+	socket := filepath.Join(g.prefix, "kong-prefect.socket")
+	env := append(baseEnv(g.dir),
+		"KONG_DATABASE=off",
+		"KONG_DECLARATIVE_CONFIG="+g.opts.Config,
+		"KONG_PREFIX="+g.prefix,
+		"KONG_PROXY_LISTEN="+g.addr,
+		"KONG_ADMIN_LISTEN=off",
+		"KONG_PLUGINS=bundled,"+strings.Join(plugins, ","),
+		"KONG_PLUGINSERVER_NAMES="+strings.Join(plugins, ","),
+	)
+	for i, plugin := range plugins {
+		base := "KONG_PLUGINSERVER_" + strings.ToUpper(strings.ReplaceAll(plugin, "-", "_"))
+		env = append(env,
+			base+"_QUERY_CMD="+g.opts.Plugin+" dump "+plugin,
+			base+"_SOCKET="+socket,
+		)
+		if i == 0 { // one process serves all of them
+			env = append(env, base+"_START_CMD="+g.opts.Plugin+" serve --kong-prefix "+g.prefix)
+		}
+	}
+	if g.opts.Kong != "" {
+		env = append(env, "KONG_NGINX_DAEMON=off", "KONG_NGINX_WORKER_PROCESSES=1")
+	}
+	return append(env, g.opts.Env...)
+}
+
+func (g *Gateway) launch(ctx context.Context) error {
+	run := command{name: "devgateway", path: g.opts.DevGateway, env: g.env, dir: g.dir}
+	if g.opts.Kong != "" {
+		path, err := exec.LookPath(g.opts.Kong)
+		if err != nil {
+			return err
+		}
+		run.name, run.path, run.args = "kong", path, []string{"start"}
+	}
+	var err error
+	if g.proc, err = run.start(); err != nil {
+		return err
+	}
+	if err := g.proc.await(ctx, gatewayReadyLimit, g.answers); err != nil {
+		return fmt.Errorf("%w%s", err, g.errorLog())
+	}
+	return nil
+}
+
+// answers is nil when the gateway routes and the plugin server takes connections.
+func (g *Gateway) answers(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, g.URL()+"/no-such-route-ready-probe", nil)
+	if err != nil {
+		return err
+	}
+	req.Close = true
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	if err := resp.Body.Close(); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusNotFound && resp.StatusCode != http.StatusUnauthorized {
+		return fmt.Errorf("the gateway answers %s", resp.Status)
+	}
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "unix", filepath.Join(g.prefix, "kong-prefect.socket"))
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// URL is the proxy's address.
+func (g *Gateway) URL() string { return "http://" + g.addr }
+
+// Logs is what the gateway and the plugin server wrote.
+func (g *Gateway) Logs() string { return g.proc.log() + g.errorLog() }
+
+// errorLog is Kong's own log file; devgateway logs to its standard error.
+func (g *Gateway) errorLog() string {
+	b, err := os.ReadFile(filepath.Join(g.prefix, "logs", "error.log"))
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// Reload makes the gateway read its configuration again and start a new plugin server, as `kong reload` does.
+func (g *Gateway) Reload(ctx context.Context) error {
+	if g.opts.Kong == "" {
+		return syscall.Kill(g.proc.pid, syscall.SIGHUP)
+	}
+	ctx, cancel := context.WithTimeout(ctx, reloadLimit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, g.opts.Kong, "reload", "--prefix", g.prefix)
+	cmd.Env = g.env
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("kong reload: %w: %s", err, out)
+	}
+	return nil
+}
+
+// Stop ends the gateway and the plugin server, and removes their folder.
+func (g *Gateway) Stop() {
+	if g == nil {
+		return
+	}
+	g.proc.stop()
+	_ = os.RemoveAll(g.dir)
+}

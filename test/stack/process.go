@@ -1,0 +1,176 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Limits of what is started here. A part that is slower than that on the smallest machine is broken.
+const (
+	stopGrace = 5 * time.Second       // between SIGTERM and SIGKILL
+	pollEvery = 50 * time.Millisecond // how often a condition is looked at
+	tailBytes = 4 << 10               // how much of a log goes into an error
+)
+
+// command says what to run. Env replaces the whole environment: a part sees what it is given and nothing of the
+// developer's own PREFECT_* or KONG_* settings.
+type command struct {
+	name string   // in messages and as the log file's name
+	path string   // the program
+	args []string // without the program's name
+	env  []string
+	dir  string // working directory; the log is written to dir/name.log
+}
+
+// process is one started program with everything it started in turn: a process group with a watchdog.
+type process struct {
+	name     string
+	logPath  string
+	pid      int
+	done     chan struct{} // closed when the program has ended and exitErr is set
+	exitErr  error
+	stopOnce sync.Once
+	watchdog *exec.Cmd
+	lifeline io.Closer
+}
+
+// start runs the command in a process group of its own.
+func (c command) start() (*process, error) {
+	log, err := os.OpenFile(filepath.Join(c.dir, c.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close() //nolint:errcheck // the child has its own descriptor
+	cmd := exec.Command(c.path, c.args...)
+	cmd.Env, cmd.Dir = c.env, c.dir
+	// A file and not a pipe: a grandchild that keeps the descriptor open can't block Wait.
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.name, err)
+	}
+	p := &process{name: c.name, logPath: log.Name(), pid: cmd.Process.Pid, done: make(chan struct{})}
+	go func() {
+		p.exitErr = cmd.Wait()
+		close(p.done)
+	}()
+	if err := p.guard(); err != nil {
+		p.stop()
+		return nil, fmt.Errorf("start the watchdog of %s: %w", c.name, err)
+	}
+	return p, nil
+}
+
+// guard starts a shell that waits on a pipe only this process holds open, and ends the whole group when the pipe
+// closes: so nothing is left behind when the test is killed, however it dies. Pdeathsig would reach the direct
+// child alone, and Prefect's worker and Kong both have children of their own.
+func (p *process) guard() error {
+	const script = `cat >/dev/null; kill -TERM "-$0"; sleep 2; kill -KILL "-$0"`
+	p.watchdog = exec.Command("/bin/sh", "-c", script, strconv.Itoa(p.pid))
+	p.watchdog.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C on the terminal is not for it
+	lifeline, err := p.watchdog.StdinPipe()
+	if err != nil {
+		return err
+	}
+	p.lifeline = lifeline
+	return p.watchdog.Start()
+}
+
+// stop ends the group, first kindly, and returns when it is gone. Safe to call twice and on nil.
+func (p *process) stop() {
+	if p == nil {
+		return
+	}
+	p.stopOnce.Do(func() {
+		_ = syscall.Kill(-p.pid, syscall.SIGTERM)
+		deadline := time.Now().Add(stopGrace)
+		for p.alive() && time.Now().Before(deadline) {
+			time.Sleep(pollEvery / 5)
+		}
+		_ = syscall.Kill(-p.pid, syscall.SIGKILL)
+		<-p.done
+		if p.watchdog != nil && p.watchdog.Process != nil {
+			_ = syscall.Kill(-p.watchdog.Process.Pid, syscall.SIGKILL)
+			_ = p.watchdog.Wait()
+			_ = p.lifeline.Close()
+		}
+	})
+}
+
+// alive reports whether any process of the group is left.
+func (p *process) alive() bool {
+	return !errors.Is(syscall.Kill(-p.pid, 0), syscall.ESRCH)
+}
+
+// log is everything the group wrote so far.
+func (p *process) log() string {
+	if p == nil {
+		return ""
+	}
+	b, err := os.ReadFile(p.logPath)
+	if err != nil {
+		return ""
+	}
+	return string(b)
+}
+
+// fail dresses an error with the end of the process's log.
+func (p *process) fail(err error) error {
+	tail := Tail(p.log())
+	if tail == "" {
+		tail = "(empty)"
+	}
+	return fmt.Errorf("%s: %w\nits log ends with:\n%s", p.name, err, tail)
+}
+
+var (
+	errEnded   = errors.New("the process ended")
+	errTooSlow = errors.New("not ready in time")
+)
+
+// await polls check until it answers nil, the process ends, the limit is over or ctx is done.
+func (p *process) await(ctx context.Context, limit time.Duration, check func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		err := check(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-p.done:
+			return p.fail(fmt.Errorf("%w: %v", errEnded, p.exitErr))
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return p.fail(fmt.Errorf("%w (%s): %v", errTooSlow, limit, err))
+			}
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// Tail is the last part of a log, from a line's start.
+func Tail(log string) string {
+	log = strings.TrimRight(log, "\n")
+	if len(log) <= tailBytes {
+		return log
+	}
+	log = log[len(log)-tailBytes:]
+	if i := strings.IndexByte(log, '\n'); i >= 0 {
+		log = log[i+1:]
+	}
+	return log
+}
