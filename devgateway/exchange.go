@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/netip"
@@ -15,6 +16,10 @@ import (
 // maxMemoryBody is nginx's client_body_buffer_size: a longer body goes into a
 // file.
 const maxMemoryBody = 8 << 10
+
+// errBadPath is what nginx refuses before any plugin runs: a path above the
+// root, with a NUL or with a broken escape.
+var errBadPath = errors.New("path refused")
 
 // exchange is one request on its way, as plugins see and change it.
 type exchange struct {
@@ -36,11 +41,10 @@ type exchange struct {
 	bodyRead bool
 	bodyFile string
 
-	shared     dict
-	response   headers // set before there is a response
-	answer     *answer
-	consumer   *Consumer
-	credential dict
+	shared   dict
+	response headers // set before there is a response
+	answer   *answer
+	consumer *Consumer
 }
 
 func newExchange(g *Gateway, r *http.Request) (*exchange, error) {
@@ -53,6 +57,9 @@ func newExchange(g *Gateway, r *http.Request) (*exchange, error) {
 		return nil, err
 	}
 	x.rawPath, x.query, _ = strings.Cut(r.RequestURI, "?")
+	if _, ok := nginxURI(x.rawPath); !ok {
+		return nil, errBadPath
+	}
 	x.path = normalizePath(x.rawPath)
 	x.match = routeOf(x.conf, r, x.path, x.headers, x.peer)
 	return x, nil

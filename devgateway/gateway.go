@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -122,6 +123,9 @@ func (g *Gateway) load() (*generation, error) {
 // configSchema lets kong.yml name the hosted plugins and no other.
 func (g *Gateway) configSchema(name string) (*pluginSchema, string) {
 	if h := g.hosted[name]; h != nil {
+		if !slices.Contains(g.settings.Plugins, name) {
+			return nil, fmt.Sprintf("plugin %q is not in KONG_PLUGINS", name)
+		}
 		return h.schema, ""
 	}
 	return nil, fmt.Sprintf("plugin %q is not done here: only plugins of pluginserver_names are", name)

@@ -31,7 +31,6 @@ type hosted struct {
 	priority int
 	schema   *pluginSchema
 	pool     *pool
-	log      *logger
 
 	mu        sync.Mutex
 	instances map[string]instance // by plugin id

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -30,9 +29,7 @@ type Settings struct {
 	AdminListen       string // empty: off
 	Plugins           []string
 	PluginServers     []PluginServer
-	LogLevel          string // Kong's default is notice
-	TrustedIPs        []netip.Prefix
-	RealIPHeader      string   // default X-Real-IP
+	LogLevel          string   // Kong's default is notice
 	MainEnv           []string // NAME or NAME=VALUE, from nginx_main_env: passed to plugin servers
 	Workers           int      // simulated workers, default 1
 	MaxReruns         int      // re-runs of one event on closed sockets, default 1000 (Kong has no limit)
@@ -62,8 +59,8 @@ func SettingsFromEnv(environ []string) (Settings, error) {
 		}
 	}
 	s := Settings{
-		LogLevel: "notice", RealIPHeader: "X-Real-IP",
-		Env: func(k string) (string, bool) { v, ok := env[k]; return v, ok },
+		LogLevel: "notice",
+		Env:      func(k string) (string, bool) { v, ok := env[k]; return v, ok },
 	}
 	r := &settingsReader{env: env, used: map[string]bool{}}
 	r.basics(&s)
@@ -117,16 +114,6 @@ func (r *settingsReader) basics(s *Settings) {
 			r.refuse("KONG_LOG_LEVEL %q is none of debug, info, notice, warn, error, crit, alert, emerg", l)
 		}
 		s.LogLevel = l
-	}
-	for _, p := range splitList(r.get("KONG_TRUSTED_IPS")) {
-		if prefix, err := parsePrefix(p); err != nil {
-			r.refuse("KONG_TRUSTED_IPS: %q is no address or network", p)
-		} else {
-			s.TrustedIPs = append(s.TrustedIPs, prefix)
-		}
-	}
-	if h := r.get("KONG_REAL_IP_HEADER"); h != "" {
-		s.RealIPHeader = h
 	}
 	if f := r.get("KONG_ROUTER_FLAVOR"); f != "" && f != "traditional_compatible" {
 		r.refuse("KONG_ROUTER_FLAVOR %q: only traditional_compatible is done here", f)
@@ -225,17 +212,6 @@ func mainEnv(v string) []string {
 		}
 	}
 	return out
-}
-
-func parsePrefix(s string) (netip.Prefix, error) {
-	if strings.Contains(s, "/") {
-		return netip.ParsePrefix(s)
-	}
-	a, err := netip.ParseAddr(s)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	return netip.PrefixFrom(a, a.BitLen()), nil
 }
 
 func splitList(s string) []string {

@@ -1,7 +1,6 @@
 package devgateway
 
 import (
-	"encoding/binary"
 	"errors"
 	"math"
 	"sort"
@@ -235,11 +234,6 @@ func appendMessage(b []byte, n protowire.Number, m []byte) []byte {
 	return protowire.AppendBytes(b, m)
 }
 
-func appendInt(b []byte, n protowire.Number, v int64) []byte {
-	b = protowire.AppendTag(b, n, protowire.VarintType)
-	return protowire.AppendVarint(b, uint64(v))
-}
-
 // wrapString is the message String (or ByteString) holding s; nil is the
 // empty message, so a plugin can't tell nil from "".
 func wrapString(s string) []byte {
@@ -247,15 +241,4 @@ func wrapString(s string) []byte {
 		return nil
 	}
 	return appendBytes(nil, 1, s)
-}
-
-func wrapBool(v bool) []byte {
-	return appendInt(nil, 1, int64(protowire.EncodeBool(v)))
-}
-
-func wrapInt(v int64) []byte { return appendInt(nil, 1, v) }
-
-func wrapNumber(v float64) []byte {
-	b := protowire.AppendTag(nil, 1, protowire.Fixed64Type)
-	return binary.LittleEndian.AppendUint64(b, math.Float64bits(v))
 }
