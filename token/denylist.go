@@ -104,6 +104,8 @@ type denyList struct {
 	list atomic.Pointer[DenyList]
 }
 
+// newDenyList takes the real clock, whatever the Verifier's is: a file's times
+// are real.
 func newDenyList(path string, log *slog.Logger) *denyList {
 	d := &denyList{}
 	d.file = &watchedFile{

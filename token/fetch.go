@@ -24,7 +24,7 @@ type HTTPOptions struct {
 	// MaxBytes is the longest body that is read. Default 1 MiB.
 	MaxBytes int64
 	// CAFile is a PEM file with the certificate authorities to trust instead of
-	// the system's.
+	// the system's. It is read once, when the issuer is first configured.
 	CAFile string
 	// InsecureAllowHTTP takes plain http for addresses other than loopback.
 	// Danger: whoever is on the way can hand us keys of their own and so be

@@ -143,8 +143,8 @@ func TestIntrospectionIsCoalesced(t *testing.T) {
 func TestIntrospectionFailsClosed(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]http.HandlerFunc{
-		"500":   func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "x", 500) },
-		"401":   func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "x", 401) },
+		"500":   func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "x", http.StatusInternalServerError) },
+		"401":   func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "x", http.StatusUnauthorized) },
 		"html":  func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("<html>")) },
 		"twice": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(`{"active":false,"active":true}`)) },
 		"redirect": func(w http.ResponseWriter, r *http.Request) {

@@ -56,7 +56,7 @@ func withGoJOSE(keys []byte, compact string) []byte {
 	if json.Unmarshal(keys, &set) != nil {
 		return nil
 	}
-	parsed, err := jose.ParseSigned(compact, []jose.SignatureAlgorithm{
+	parsed, err := jose.ParseSignedCompact(compact, []jose.SignatureAlgorithm{
 		jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
 	})
 	if err != nil {
