@@ -110,7 +110,7 @@ func NewParameterSchema(data json.RawMessage) (*ParameterSchema, error) {
 	for _, name := range lenientFormats {
 		compiler.RegisterFormat(&jsonschema.Format{Name: name, Validate: func(any) error { return nil }})
 	}
-	const id = "urn:parameters"
+	const id = "https://parameters.invalid/schema"
 	if err := compiler.AddResource(id, document); err != nil {
 		return nil, fmt.Errorf("parameter schema: %w", err)
 	}
