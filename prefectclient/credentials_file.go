@@ -38,6 +38,9 @@ func (f *secretFile) read(force bool) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", f.path) // a pipe would block
+	}
 	if !force && info.Size() == f.size && info.ModTime().Equal(f.mtime) {
 		return nil, nil
 	}

@@ -87,10 +87,7 @@ func (c *Client) send(ctx context.Context, op *operation, authorization string) 
 	defer func() { _ = response.Body.Close() }()
 
 	success := response.StatusCode == http.StatusOK || response.StatusCode == http.StatusCreated
-	limit := c.options.MaxResponseBytes
-	if !success {
-		limit = maxRefusalBytes
-	}
+	limit := c.readLimit(response, success)
 	body, err := io.ReadAll(io.LimitReader(response.Body, limit+1))
 	switch {
 	case !success:
@@ -108,6 +105,20 @@ func (c *Client) send(ctx context.Context, op *operation, authorization string) 
 		return answer{}, invalid(op, response.StatusCode, err)
 	}
 	return answer{status: response.StatusCode}, nil
+}
+
+// readLimit bounds what is read of an answer. Of a server error the last byte
+// is left unread, so that net/http gives the connection up: Prefect closes it
+// after a 503 without saying so, and the next request on it would be reset,
+// with nobody knowing whether it was carried out.
+func (c *Client) readLimit(response *http.Response, success bool) int64 {
+	switch {
+	case success:
+		return c.options.MaxResponseBytes
+	case response.StatusCode >= 500 && response.ContentLength > 1:
+		return min(response.ContentLength-2, maxRefusalBytes) // send reads one more
+	}
+	return maxRefusalBytes
 }
 
 func (c *Client) newRequest(ctx context.Context, op *operation, authorization string) (*http.Request, error) {

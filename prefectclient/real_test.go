@@ -13,12 +13,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/kong-prefect/kong-prefect/prefectclient"
 	"github.com/kong-prefect/kong-prefect/prefectclient/prefecttest"
@@ -64,6 +67,10 @@ func startReal(t *testing.T) stage {
 	port := listener.Addr().(*net.TCPAddr).Port
 	require.NoError(t, listener.Close())
 	home := t.TempDir()
+	// An empty database beside the installation saves most of the start.
+	if empty, err := os.ReadFile(filepath.Join(filepath.Dir(program), "..", "prefect-empty.db")); err == nil {
+		require.NoError(t, os.WriteFile(filepath.Join(home, "prefect.db"), empty, 0o600))
+	}
 	server := exec.Command(program, "server", "start", "--host", "127.0.0.1", "--port", strconv.Itoa(port))
 	server.Env = append(os.Environ(), "PREFECT_HOME="+home, "PREFECT_SERVER_ANALYTICS_ENABLED=false", "DO_NOT_TRACK=1",
 		"PREFECT_CLI_PROMPT=false", "PREFECT_SERVER_API_AUTH_STRING="+authString)
@@ -142,13 +149,62 @@ func (s stage) ask(t *testing.T, method, path, body, auth string) (int, []byte) 
 	return 0, nil
 }
 
-// The fake is only worth something while it answers as the real server does:
-// status, the shape of the body, and the texts that the client branches on.
-func TestFakeAnswersAsRealServer(t *testing.T) {
+func TestOnRealServer(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("SKIPPED: -short")
 	}
 	genuine := startReal(t)
+	t.Run("prefecttest answers alike", func(t *testing.T) { compareFake(t, genuine) })
+	t.Run("every method", func(t *testing.T) { walk(t, genuine) })
+	t.Run("callers at once on SQLite", func(t *testing.T) { crowd(t, genuine) })
+}
+
+// crowd has several callers create at once, each key by two of them. SQLite
+// answers many with 503; every key gets one run all the same, and exactly one
+// of its two callers is told that it made it.
+func crowd(t *testing.T, s stage) {
+	client, err := prefectclient.New(prefectclient.Options{APIURL: s.url, Credentials: prefectclient.AuthString(authString), Deadline: time.Minute})
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	const keys, callers = 20, 8
+	var made atomic.Int64
+	var mu sync.Mutex
+	runs := map[string]map[uuid.UUID]bool{}
+	var work errgroup.Group
+	work.SetLimit(callers)
+	for i := range 2 * keys {
+		work.Go(func() error {
+			key := "crowd-" + strconv.Itoa(i/2)
+			run, created, err := client.CreateFlowRun(context.Background(), s.second, prefectclient.NewFlowRun{
+				IdempotencyKey: key, Context: map[string]any{"request": i},
+			})
+			if err != nil {
+				return err
+			}
+			if created {
+				made.Add(1)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if runs[key] == nil {
+				runs[key] = map[uuid.UUID]bool{}
+			}
+			runs[key][run.ID] = true
+			return nil
+		})
+	}
+	require.NoError(t, work.Wait())
+	require.EqualValues(t, keys, made.Load())
+	for key, ids := range runs {
+		require.Len(t, ids, 1, key)
+	}
+}
+
+// compareFake: the fake is only worth something while it answers as the real
+// server does: status, the shape of the body, and the texts that the client
+// branches on.
+func compareFake(t *testing.T, genuine stage) {
 	fake, _ := startFake(t)
 	calls := []struct{ name, method, path, body, auth string }{
 		{"deployment by name", "GET", "/deployments/name/nightly%20report/prod", "", authString},
@@ -256,17 +312,6 @@ func reworded(text string) string {
 func sortAny(list any) {
 	if items, ok := list.([]any); ok {
 		slices.SortFunc(items, func(a, b any) int { return strings.Compare(a.(string), b.(string)) })
-	}
-}
-
-// The client's whole surface, on both servers.
-func TestClientOnBothServers(t *testing.T) {
-	if testing.Short() {
-		t.Skip("SKIPPED: -short")
-	}
-	fake, _ := startFake(t)
-	for name, s := range map[string]stage{"real": startReal(t), "fake": fake} {
-		t.Run(name, func(t *testing.T) { walk(t, s) })
 	}
 }
 

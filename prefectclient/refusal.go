@@ -1,6 +1,7 @@
 package prefectclient
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
 	"regexp"
@@ -36,7 +37,7 @@ func refusal(op *operation, status int, header http.Header, body []byte) *failur
 	case status >= 500:
 		f.Reason = ReasonUnavailable
 		f.retry = retryable(status)
-		judgeServerError(f, said)
+		judgeServerError(f, bytes.HasPrefix(body, []byte(ownServerError)))
 	case status >= 300 && status < 400:
 		f.Reason, f.Detail = ReasonResponseInvalid, "a redirect, which is not followed"
 	default:
@@ -45,13 +46,16 @@ func refusal(op *operation, status int, header http.Header, body []byte) *failur
 	return f
 }
 
+// ownServerError starts every 500 and 503 that Prefect itself gives. It is
+// looked for instead of parsed, as the body may not have been read to its end.
+const ownServerError = `{"exception_message":`
+
 // judgeServerError tells apart what Prefect answers itself, after its
 // transaction was rolled back, and what something in front of it answers.
 //
 // Prefect's own 503 ("database is locked", half of all concurrent writes on
 // SQLite) shows a server that is alive: it must not open the breaker.
-func judgeServerError(f *failure, said refusalBody) {
-	ownAnswer := said.ExceptionMessage != ""
+func judgeServerError(f *failure, ownAnswer bool) {
 	switch f.Status {
 	case http.StatusServiceUnavailable:
 		f.away = !ownAnswer
@@ -65,9 +69,8 @@ func judgeServerError(f *failure, said refusalBody) {
 
 // refusalBody is the union of the forms in which Prefect refuses.
 type refusalBody struct {
-	Detail           string
-	ExceptionMessage string
-	ExceptionDetail  []struct {
+	Detail          string
+	ExceptionDetail []struct {
 		Type string `json:"type"`
 		Loc  []any  `json:"loc"`
 	}
@@ -82,7 +85,6 @@ func readRefusal(body []byte) refusalBody {
 		return said
 	}
 	_ = json.Unmarshal(members["detail"], &said.Detail)
-	_ = json.Unmarshal(members["exception_message"], &said.ExceptionMessage)
 	_ = json.Unmarshal(members["exception_detail"], &said.ExceptionDetail)
 	return said
 }

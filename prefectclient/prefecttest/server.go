@@ -39,8 +39,9 @@ type Server struct {
 	// URL is the address of the API, such as http://127.0.0.1:40001/api.
 	URL string
 
-	http *httptest.Server
-	done chan struct{} // closed by Close: ends delays
+	http    *httptest.Server
+	done    chan struct{} // closed by Close: ends delays
+	closing sync.Once
 
 	mu          sync.Mutex
 	accepted    []string // Authorization values
@@ -67,11 +68,13 @@ func NewServer(o Options) *Server {
 	return s
 }
 
-// Close ends the server and all connections.
+// Close ends the server and all connections. A second call does nothing.
 func (s *Server) Close() {
-	close(s.done)
-	s.DropConnections()
-	s.http.Close()
+	s.closing.Do(func() {
+		close(s.done)
+		s.DropConnections()
+		s.http.Close()
+	})
 }
 
 // DropConnections closes every connection, idle or not, as a server that dies

@@ -78,7 +78,7 @@ func TestMoreHeadersThanCanBeChecked(t *testing.T) {
 // The same headers change nothing about the run that a request starts.
 func TestSpoofedHeadersDoNotReachARun(t *testing.T) {
 	t.Parallel()
-	r := send(t, request{path: customerRoute, body: `{"customer_id": 1}`, token: serviceToken(t, "svc-nightly"), headers: http.Header{
+	r := send(t, request{path: idleRoute, body: customer, token: serviceToken(t, "svc-nightly"), headers: http.Header{
 		"Prefect-Automation-Id":   {"11111111-1111-1111-1111-111111111111"},
 		"Prefect-Automation-Name": {"cm9vdA=="},
 		"X-Caller-Subject":        {"root"},

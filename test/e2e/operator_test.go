@@ -71,7 +71,7 @@ func TestOtherRoutesWorkBesideABrokenOne(t *testing.T) {
 	t.Parallel()
 	token := serviceToken(t, "svc-nightly")
 	requireRefused(t, send(t, request{path: "/run/broken-config", body: emea, token: token}), http.StatusInternalServerError, "config_invalid")
-	requireRun(t, send(t, request{path: reportRoute, body: emea, token: token}), http.StatusCreated)
+	requireRun(t, send(t, request{path: idleRoute, body: customer, token: token}), http.StatusCreated)
 }
 
 func TestNoSecretIsLogged(t *testing.T) {
@@ -123,5 +123,5 @@ func TestShippedConfiguration(t *testing.T) {
 	requireRefused(t, sendTo(t, gateway, request{path: reportRoute, body: emea, token: serviceToken(t, "svc-stranger")}),
 		http.StatusForbidden, "role_not_allowed")
 	requireRun(t, sendTo(t, gateway, request{path: reportRoute, body: emea, token: serviceToken(t, "svc-nightly")}), http.StatusCreated)
-	requireRun(t, sendTo(t, gateway, request{path: customerRoute, body: `{"customer_id": 1}`, token: personToken(t, "alice")}), http.StatusCreated)
+	requireRun(t, sendTo(t, gateway, request{path: customerRoute, body: customer, token: personToken(t, "alice")}), http.StatusCreated)
 }

@@ -17,7 +17,9 @@ import (
 const (
 	reportRoute   = "/run/nightly-report"
 	customerRoute = "/run/refresh-customer"
+	idleRoute     = "/run/idle" // refresh-customer too, but no worker runs it
 	emea          = `{"region": "emea"}`
+	customer      = `{"customer_id": 1}`
 )
 
 var client = &http.Client{Timeout: time.Minute}

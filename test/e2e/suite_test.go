@@ -123,6 +123,9 @@ func (s *suite) start(ctx context.Context) (err error) {
 	if err = errors.Join(err, <-built); err != nil {
 		return err
 	}
+	if err := s.deployIdle(ctx); err != nil {
+		return err
+	}
 	config, err := s.config()
 	if err != nil {
 		return err
@@ -139,6 +142,24 @@ func (s *suite) build(ctx context.Context) error {
 		return fmt.Errorf("building the binaries: %w\n%s", err, out)
 	}
 	return nil
+}
+
+// deployIdle deploys refresh-customer once more, to a work pool without a worker: most tests only start a run, and two
+// cores have better things to do than to execute them all.
+func (s *suite) deployIdle(ctx context.Context) error {
+	var deployment map[string]any
+	if err := s.Prefect.Get(ctx, "/deployments/name/refresh-customer/prod", &deployment); err != nil {
+		return err
+	}
+	const pool = "idle"
+	if err := s.Prefect.Post(ctx, "/work_pools/", map[string]any{"name": pool, "type": "process"}, nil); err != nil {
+		return err
+	}
+	idle := map[string]any{"name": "idle", "work_pool_name": pool}
+	for _, field := range []string{"flow_id", "entrypoint", "path", "pull_steps", "parameter_openapi_schema", "enforce_parameter_schema"} {
+		idle[field] = deployment[field]
+	}
+	return s.Prefect.Post(ctx, "/deployments/", idle, nil)
 }
 
 // config fills in testdata/kong.yml and starts what its addresses name.

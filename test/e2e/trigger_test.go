@@ -176,7 +176,7 @@ func TestBodyHoldsParametersAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := send(t, request{path: customerRoute, body: `{"customer_id": 1, ` + field + `}`, token: token})
+			r := send(t, request{path: idleRoute, body: `{"customer_id": 1, ` + field + `}`, token: token})
 			if r.status == http.StatusUnprocessableEntity {
 				requireRefused(t, r, http.StatusUnprocessableEntity, "parameters_invalid")
 				return

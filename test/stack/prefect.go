@@ -207,7 +207,8 @@ func (p *Prefect) send(ctx context.Context, method, path string, payload []byte)
 
 // baseEnv is what any program needs, and nothing of the developer's own settings.
 func baseEnv(home string) []string {
-	env := []string{"HOME=" + home, "LANG=C.UTF-8", "PYTHONUNBUFFERED=1"}
+	// Flows run from the repository: no __pycache__ there.
+	env := []string{"HOME=" + home, "LANG=C.UTF-8", "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1"}
 	for _, name := range []string{"PATH", "TMPDIR", "TZ"} {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
