@@ -18,7 +18,7 @@ BINARIES := kong-prefect devgateway
 PREFECT_VENV ?= $(CURDIR)/$(VENV)
 export KONG KEEP PREFECT_VENV
 
-.PHONY: help build demo test unit lint e2e cc $(BINARIES)
+.PHONY: help build demo test unit lint e2e vectors cc $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,8 +35,8 @@ demo: build $(PREFECT) ## the whole story on real parts, on this terminal (KEEP=
 
 test: unit lint e2e ## everything: unit, lint and end-to-end, all under the race detector
 
-unit: cc ## the fast part: the packages' own tests
-	$(GO) test -race ./...
+unit: cc ## the fast part: the packages' own tests, without a server
+	$(GO) test -race -short ./...
 
 lint: ## gofmt, go vet and staticcheck, both modules
 	@files=$$(find . -path ./build -prune -o -name '*.go' -print | xargs gofmt -l); \
@@ -49,7 +49,11 @@ lint: ## gofmt, go vet and staticcheck, both modules
 
 # The suite builds the binaries itself, with the race detector, while Prefect starts.
 e2e: cc $(PREFECT) ## the real binary between a real Prefect and a real OpenID provider (KONG=kong: on a real Kong)
-	cd test && $(GO) test -race -count=1 -timeout 15m ./...
+	$(GO) test -race -count=1 -run TestOnRealServer ./prefectclient
+	cd test && $(GO) test -race -count=1 -p 1 -timeout 15m ./...
+
+vectors: ## Wycheproof's JOSE sets against package token, as a table
+	cd test && $(GO) test -count=1 -v -run 'TestWycheproof$$' ./vectors
 
 # Prefect, pinned, and one empty database with its schema: a server that starts on a copy of it is ready in a third of
 # the time.
