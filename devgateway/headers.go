@@ -56,6 +56,20 @@ func (h *headers) set(name string, values ...string) {
 	*h = out
 }
 
+// keepLast drops all lines of a name but the last: what Kong's exit makes of
+// a list of challenges.
+func (h *headers) keepLast(name string) {
+	last := ""
+	for _, l := range *h {
+		if strings.EqualFold(l.name, name) {
+			last = l.value
+		}
+	}
+	if last != "" {
+		h.set(name, last)
+	}
+}
+
 // table is the Lua table Kong makes of header lines: lower-case names, a
 // string for one value and a list for several, at most limit lines.
 func (h headers) table(limit int) dict {

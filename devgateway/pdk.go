@@ -34,13 +34,17 @@ var pdkCalls = map[string]pdkCall{
 	"kong.ctx.shared.get":              getShared,
 	"kong.ctx.shared.set":              setShared,
 	"kong.nginx.get_var":               getVar,
-	"kong.service.request.set_header":  setHeader,
-	"kong.service.request.set_headers": setHeaders,
-	"kong.service.request.add_header":  addHeader,
+	"kong.service.request.set_header":  named(func(x *exchange, name string, values []string) { x.headers.set(name, values...) }),
+	"kong.service.request.set_headers": func(x *exchange, args []byte) ([]byte, error) { return nil, setTable(&x.headers, args) },
+	"kong.service.request.add_header": named(func(x *exchange, name string, values []string) {
+		for _, v := range values {
+			x.headers.add(name, v)
+		}
+	}),
 	"kong.service.request.clear_header": func(x *exchange, args []byte) ([]byte, error) {
 		return nil, withString(args, func(name string) { x.headers.del(name) })
 	},
-	"kong.response.set_header": setResponseHeader,
+	"kong.response.set_header": named(func(x *exchange, name string, values []string) { x.response.set(name, values...) }),
 	"kong.response.exit":       exit,
 	"kong.log.alert":           logAt("alert"),
 	"kong.log.crit":            logAt("crit"),
@@ -229,60 +233,36 @@ func headerValues(name string, value any) ([]string, error) {
 	return nil, fmt.Errorf("invalid value for %q: got %T", name, value)
 }
 
-func setHeader(x *exchange, args []byte) ([]byte, error) {
-	name, value, err := keyValue(args)
-	if err != nil {
-		return nil, err
+// named reads a KV of a header's name and value and hands both on.
+func named(change func(x *exchange, name string, values []string)) pdkCall {
+	return func(x *exchange, args []byte) ([]byte, error) {
+		name, value, err := keyValue(args)
+		if err != nil {
+			return nil, err
+		}
+		values, err := headerValues(name, value)
+		if err != nil {
+			return nil, err
+		}
+		change(x, escapeHeaderName(name), values)
+		return nil, nil
 	}
-	values, err := headerValues(name, value)
-	if err != nil {
-		return nil, err
-	}
-	x.headers.set(escapeHeaderName(name), values...)
-	return nil, nil
 }
 
-func addHeader(x *exchange, args []byte) ([]byte, error) {
-	name, value, err := keyValue(args)
-	if err != nil {
-		return nil, err
-	}
-	values, err := headerValues(name, value)
-	if err != nil {
-		return nil, err
-	}
-	for _, v := range values {
-		x.headers.add(escapeHeaderName(name), v)
-	}
-	return nil, nil
-}
-
-func setHeaders(x *exchange, args []byte) ([]byte, error) {
+// setTable sets the headers of a Struct.
+func setTable(to *headers, args []byte) error {
 	table, err := decodeStruct(args)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, name := range sortedKeys(table) {
 		values, err := headerValues(name, table[name])
 		if err != nil {
-			return nil, err
+			return err
 		}
-		x.headers.set(escapeHeaderName(name), values...)
+		to.set(escapeHeaderName(name), values...)
 	}
-	return nil, nil
-}
-
-func setResponseHeader(x *exchange, args []byte) ([]byte, error) {
-	name, value, err := keyValue(args)
-	if err != nil {
-		return nil, err
-	}
-	values, err := headerValues(name, value)
-	if err != nil {
-		return nil, err
-	}
-	x.response.set(escapeHeaderName(name), values...)
-	return nil, nil
+	return nil
 }
 
 // exit answers the request. Kong never replies to it: the connection closes.
@@ -296,21 +276,11 @@ func exit(x *exchange, args []byte) ([]byte, error) {
 		return nil, fmt.Errorf("code must be a number between 100 and 599, is %d", a.status)
 	}
 	if v, ok := m.last(3); ok {
-		table, err := decodeStruct(v.bytes)
-		if err != nil {
+		if err := setTable(&a.headers, v.bytes); err != nil {
 			return nil, err
 		}
-		for _, name := range sortedKeys(table) {
-			values, err := headerValues(name, table[name])
-			if err != nil {
-				return nil, err
-			}
-			if strings.EqualFold(name, "WWW-Authenticate") && len(values) > 1 {
-				values = values[len(values)-1:]
-			}
-			a.headers.set(escapeHeaderName(name), values...)
-		}
 	}
+	a.headers.keepLast("WWW-Authenticate")
 	x.answer = a
 	return nil, errExited
 }

@@ -117,9 +117,15 @@ func (s *Server) event(l *link, cmd *kong_plugin_protocol.CmdHandleEvent) (owed 
 	}
 	e.reads, e.reply = inst.plugin.Reads, first
 
-	watchdog := time.AfterFunc(s.options.EventTimeout, func() { s.overdue(e, inst.plugin.Name) })
+	answered := make(chan struct{})
+	watchdog := time.AfterFunc(s.options.EventTimeout, func() {
+		defer close(answered)
+		s.overdue(e, inst.plugin.Name)
+	})
 	s.run(ctx, e, inst)
-	watchdog.Stop()
+	if !watchdog.Stop() {
+		<-answered // the link is the watchdog's until then
+	}
 	return e.finish()
 }
 
