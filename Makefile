@@ -64,8 +64,9 @@ $(VENV)/installed: test/requirements.txt
 	@rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
 	@total=$$(grep -c == $<); \
 	$(VENV)/bin/pip install --disable-pip-version-check --no-input --no-deps -r $< 2>&1 | tee $(VENV)/pip.log | \
-	  awk -v total="$$total" '/^Collecting / {printf "\rinstalling Prefect: %d of %d packages fetched", ++n, total; fflush()} \
-	    /^Installing collected/ {printf "\ninstalling Prefect: unpacking\n"; fflush()}' || { tail -n 20 $(VENV)/pip.log >&2; exit 1; }
+	  awk -v total="$$total" -v tty="$$([ -t 2 ] && echo 1)" ' \
+	    /^Collecting / {n++; if (tty || n % 25 == 0) {printf "%sinstalling Prefect: %d of %d packages fetched%s", tty ? "\r" : "", n, total, tty ? "" : "\n"; fflush()}} \
+	    /^Installing collected/ {printf "%sinstalling Prefect: unpacking\n", tty ? "\n" : ""; fflush()}' || { tail -n 20 $(VENV)/pip.log >&2; exit 1; }
 	@touch $@
 
 $(PREFECT): $(VENV)/installed
