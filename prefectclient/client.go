@@ -24,6 +24,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -166,6 +167,12 @@ func (c *Client) Route(name string) *Client {
 
 // Server is the host and port of the API.
 func (c *Client) Server() string { return c.base.Host }
+
+// Format prints the server and nothing else: a client is in use while it is
+// printed, and holds secrets.
+func (c *Client) Format(s fmt.State, _ rune) {
+	_, _ = io.WriteString(s, "prefectclient.Client("+c.base.Host+")")
+}
 
 // Close closes idle connections. Calls under way are not disturbed.
 func (c *Client) Close() { c.http.CloseIdleConnections() }

@@ -18,7 +18,7 @@ import (
 func hasty(s stage) prefectclient.Options {
 	return prefectclient.Options{
 		APIURL: s.url, Credentials: prefectclient.AuthString(authString),
-		Deadline: 4 * time.Second, AttemptTimeout: 300 * time.Millisecond, ConfirmTimeout: time.Second,
+		Deadline: 6 * time.Second, AttemptTimeout: time.Second, ConfirmTimeout: time.Second,
 		MinBackoff: 5 * time.Millisecond, MaxBackoff: 50 * time.Millisecond, BreakerOpenFor: 50 * time.Millisecond,
 	}
 }
@@ -60,7 +60,7 @@ func TestCreateSucceedsInSpiteOf(t *testing.T) {
 		"half an answer":                            {{Route: onCreate, Half: true}},
 		"an answer that is not JSON":                {with(created, func(f *prefecttest.Fault) { f.Body = "<html>welcome</html>" })},
 		"an answer that is another object":          {with(created, func(f *prefecttest.Fault) { f.Body = `{"id":"` + strangeID + `"}` })},
-		"an answer after the time ran out":          {{Route: onCreate, Delay: 500 * time.Millisecond}},
+		"an answer after the time ran out":          {{Route: onCreate, Delay: 1300 * time.Millisecond}},
 		"an internal error after the commit":        {{Route: onCreate, Carried: true, Status: 500, Body: `{"exception_message":"Internal Server Error"}`}},
 		"all of it": {
 			{Route: onCreate, Reset: true}, prefecttest.Locked(onCreate), {Route: onCreate, Half: true},

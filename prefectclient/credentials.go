@@ -55,7 +55,7 @@ type rotation struct {
 	source func(force bool) ([]string, error)
 
 	mu      sync.Mutex
-	values  []string // as header values
+	values  []sealed // as header values
 	at      int
 	invalid error // of the first read, or of secrets given as such
 	logger  *slog.Logger
@@ -93,7 +93,7 @@ func (r *rotation) Authorization(context.Context) (string, error) {
 	if len(r.values) == 0 {
 		return "", r.invalid
 	}
-	return r.values[r.at], nil
+	return r.values[r.at](), nil
 }
 
 func (r *rotation) Rejected(_ context.Context, value string) bool {
@@ -105,11 +105,11 @@ func (r *rotation) Rejected(_ context.Context, value string) bool {
 	}
 	// Another caller may have switched already, or the re-read brought a new
 	// secret.
-	if r.values[r.at] != value {
+	if r.values[r.at]() != value {
 		return true
 	}
 	r.at = (r.at + 1) % len(r.values)
-	return r.values[r.at] != value
+	return r.values[r.at]() != value
 }
 
 // refresh asks the source. A source that fails after it once gave secrets
@@ -141,19 +141,25 @@ func (r *rotation) take(secrets []string) error {
 	if len(secrets) == 0 || len(secrets) > 2 {
 		return fmt.Errorf("%s: expected one secret, or two during a rotation, found %d", r.kind, len(secrets))
 	}
-	values := make([]string, len(secrets))
+	values := make([]sealed, len(secrets))
 	for i, secret := range secrets {
 		if err := checkSecret(secret); err != nil {
 			return fmt.Errorf("%s: %w", r.kind, err)
 		}
-		values[i] = r.encode(secret)
+		values[i] = seal(r.encode(secret))
 	}
-	if slices.Equal(values, r.values) {
+	if slices.EqualFunc(values, r.values, func(a, b sealed) bool { return a() == b() }) {
 		return nil
 	}
 	r.values, r.at = values, 0
 	return nil
 }
+
+// sealed gives a secret to who calls it. fmt and the log handlers, which print
+// a value's private fields at any depth, show a function's address only.
+type sealed func() string
+
+func seal(secret string) sealed { return func() string { return secret } }
 
 // checkSecret refuses what can't be a secret or can't be sent in a header.
 func checkSecret(secret string) error {

@@ -55,7 +55,9 @@ func ClientCredentials(o OAuthOptions) Credentials {
 	if o.Transport == nil {
 		o.Transport = http.DefaultTransport
 	}
-	return &oauthClient{options: o, http: &http.Client{
+	secret := seal(o.ClientSecret)
+	o.ClientSecret = ""
+	return &oauthClient{options: o, secret: secret, http: &http.Client{
 		Transport: o.Transport,
 		Timeout:   o.Timeout,
 		// A redirect would carry the client's secret to another address.
@@ -64,12 +66,13 @@ func ClientCredentials(o OAuthOptions) Credentials {
 }
 
 type oauthClient struct {
-	options OAuthOptions
+	options OAuthOptions // without the secret
+	secret  sealed
 	http    *http.Client
 	fetch   singleflight.Group
 
 	mu    sync.Mutex
-	value string // Authorization value; empty: none
+	value sealed // Authorization value; nil: none
 	born  time.Time
 	until time.Time // zero: no end is known
 }
@@ -82,7 +85,7 @@ func (o *oauthClient) check() error {
 	if o.options.ClientID == "" {
 		problems = append(problems, errors.New("ClientID: missing"))
 	}
-	if (o.options.ClientSecret == "") == (o.options.ClientSecretFile == "") {
+	if (o.secret() == "") == (o.options.ClientSecretFile == "") {
 		problems = append(problems, errors.New("give one of ClientSecret and ClientSecretFile"))
 	}
 	if o.options.Timeout < 0 {
@@ -118,7 +121,7 @@ func (o *oauthClient) Authorization(ctx context.Context) (string, error) {
 func (o *oauthClient) held() (value string, usable, fresh bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.value == "" {
+	if o.value == nil {
 		return "", false, false
 	}
 	left := time.Until(o.until)
@@ -127,24 +130,24 @@ func (o *oauthClient) held() (value string, usable, fresh bool) {
 	}
 	// A token that lives for less than a minute is used for half of its life.
 	early := min(tokenEarly, o.until.Sub(o.born)/2)
-	return o.value, left > 0, left > early
+	return o.value(), left > 0, left > early
 }
 
 func (o *oauthClient) Rejected(_ context.Context, value string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.value != value {
+	if o.value == nil || o.value() != value {
 		return true // replaced meanwhile
 	}
 	if time.Since(o.born) < tokenMinAge {
 		return false
 	}
-	o.value = ""
+	o.value = nil
 	return true
 }
 
 func (o *oauthClient) renew(ctx context.Context) (string, error) {
-	secret := o.options.ClientSecret
+	secret := o.secret()
 	if path := o.options.ClientSecretFile; path != "" {
 		data, err := readSmall(path)
 		if err != nil {
@@ -167,8 +170,8 @@ func (o *oauthClient) renew(ctx context.Context) (string, error) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.value, o.born, o.until = bearer(token.AccessToken), time.Now(), token.Expiry
-	return o.value, nil
+	o.value, o.born, o.until = seal(bearer(token.AccessToken)), time.Now(), token.Expiry
+	return o.value(), nil
 }
 
 // tokenProblem keeps what the provider's answer says out of the error: it may

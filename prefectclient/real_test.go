@@ -1,21 +1,14 @@
 package prefectclient_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"io"
-	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,130 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/kong-prefect/kong-prefect/prefectclient"
-	"github.com/kong-prefect/kong-prefect/prefectclient/prefecttest"
 )
-
-const (
-	authString = "admin:secret"
-	schema     = `{"type":"object","required":["x"],"properties":{
-		"x":{"type":"integer"},
-		"person":{"type":"object","properties":{"age":{"type":"integer"}},"required":["age"]},
-		"ids":{"type":"array","items":{"type":"integer"}}}}`
-)
-
-// stage is one server with the same two deployments of one flow.
-type stage struct {
-	url           string
-	flow          uuid.UUID
-	first, second uuid.UUID
-}
-
-// realVenv finds an installed Prefect, or skips. With CI=true it must be there.
-func realVenv(t *testing.T) string {
-	t.Helper()
-	for _, venv := range []string{os.Getenv("PREFECT_VENV"), "../build/venv"} {
-		program, err := filepath.Abs(filepath.Join(venv, "bin", "prefect"))
-		if _, missing := os.Stat(program); venv != "" && err == nil && missing == nil {
-			return program
-		}
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatal("no Prefect: set PREFECT_VENV or install it into build/venv")
-	}
-	t.Skip("SKIPPED: no Prefect; set PREFECT_VENV to a virtual environment that has it")
-	return ""
-}
-
-// startReal runs a Prefect server on SQLite until the test ends.
-func startReal(t *testing.T) stage {
-	t.Helper()
-	program := realVenv(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	port := listener.Addr().(*net.TCPAddr).Port
-	require.NoError(t, listener.Close())
-	home := t.TempDir()
-	// An empty database beside the installation saves most of the start.
-	if empty, err := os.ReadFile(filepath.Join(filepath.Dir(program), "..", "prefect-empty.db")); err == nil {
-		require.NoError(t, os.WriteFile(filepath.Join(home, "prefect.db"), empty, 0o600))
-	}
-	server := exec.Command(program, "server", "start", "--host", "127.0.0.1", "--port", strconv.Itoa(port))
-	server.Env = append(os.Environ(), "PREFECT_HOME="+home, "PREFECT_SERVER_ANALYTICS_ENABLED=false", "DO_NOT_TRACK=1",
-		"PREFECT_CLI_PROMPT=false", "PREFECT_SERVER_API_AUTH_STRING="+authString)
-	server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	output := &bytes.Buffer{}
-	server.Stdout, server.Stderr = output, output
-	require.NoError(t, server.Start())
-	t.Cleanup(func() {
-		_ = syscall.Kill(-server.Process.Pid, syscall.SIGKILL)
-		_ = server.Wait()
-		if t.Failed() {
-			t.Log(output.String())
-		}
-	})
-	s := stage{url: "http://127.0.0.1:" + strconv.Itoa(port) + "/api"}
-	require.Eventually(t, func() bool {
-		response, err := http.Get(s.url + "/health")
-		if err != nil {
-			return false
-		}
-		defer func() { _ = response.Body.Close() }()
-		return response.StatusCode == http.StatusOK
-	}, 2*time.Minute, 200*time.Millisecond)
-	s.flow = s.make(t, "/flows/", `{"name":"nightly report"}`)
-	s.first = s.make(t, "/deployments/", `{"name":"prod","flow_id":"`+s.flow.String()+`","tags":["dep"],"parameters":{"ids":[1]},
-		"enforce_parameter_schema":true,"parameter_openapi_schema":`+schema+`}`)
-	s.second = s.make(t, "/deployments/", `{"name":"second","flow_id":"`+s.flow.String()+`"}`)
-	return s
-}
-
-func startFake(t *testing.T) (stage, *prefecttest.Server) {
-	t.Helper()
-	server := prefecttest.NewServer(prefecttest.Options{AuthStrings: []string{authString}})
-	t.Cleanup(server.Close)
-	first := server.AddDeployment(prefecttest.Deployment{
-		Flow: "nightly report", Name: "prod", Tags: []string{"dep"}, ParameterSchema: schema,
-		Parameters: map[string]any{"ids": []int{1}},
-	})
-	second := server.AddDeployment(prefecttest.Deployment{Flow: "nightly report", Name: "second"})
-	return stage{url: server.URL, flow: first.FlowID, first: first.ID, second: second.ID}, server
-}
-
-func (s stage) make(t *testing.T, path, body string) uuid.UUID {
-	t.Helper()
-	var made struct{ ID uuid.UUID }
-	// SQLite answers 503 now and then.
-	require.Eventually(t, func() bool {
-		status, answer := s.ask(t, "POST", path, body, authString)
-		return status < 300 && json.Unmarshal(answer, &made) == nil
-	}, 30*time.Second, 100*time.Millisecond)
-	return made.ID
-}
-
-func (s stage) ask(t *testing.T, method, path, body, auth string) (int, []byte) {
-	t.Helper()
-	request, err := http.NewRequest(method, s.url+path, strings.NewReader(body))
-	require.NoError(t, err)
-	request.Header.Set("Content-Type", "application/json")
-	if auth != "" {
-		user, password, _ := strings.Cut(auth, ":")
-		request.SetBasicAuth(user, password)
-	}
-	for range 20 {
-		response, err := http.DefaultClient.Do(request)
-		require.NoError(t, err)
-		answer, err := io.ReadAll(response.Body)
-		require.NoError(t, err)
-		require.NoError(t, response.Body.Close())
-		if response.StatusCode != http.StatusServiceUnavailable {
-			return response.StatusCode, answer
-		}
-		request.Body = io.NopCloser(strings.NewReader(body))
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatal("503 twenty times")
-	return 0, nil
-}
 
 func TestOnRealServer(t *testing.T) {
 	t.Parallel()
@@ -155,9 +25,87 @@ func TestOnRealServer(t *testing.T) {
 		t.Skip("SKIPPED: -short")
 	}
 	genuine := startReal(t)
-	t.Run("prefecttest answers alike", func(t *testing.T) { compareFake(t, genuine) })
-	t.Run("every method", func(t *testing.T) { walk(t, genuine) })
-	t.Run("callers at once on SQLite", func(t *testing.T) { crowd(t, genuine) })
+	t.Run("prefecttest answers alike", func(t *testing.T) { compareFake(t, genuine.stage) })
+	t.Run("every method", func(t *testing.T) { walk(t, genuine.stage) })
+	t.Run("callers at once on SQLite", func(t *testing.T) { crowd(t, genuine.stage) })
+	t.Run("killed under load", func(t *testing.T) { killed(t, genuine) })
+}
+
+// killed has callers create while the server is killed and started again,
+// twice, and then compares what they were told with what the server holds: a
+// success has its run, an outcome that is known to be a failure has none, and
+// nothing runs twice.
+func killed(t *testing.T, s *realServer) {
+	o := hasty(s.stage)
+	// Some calls outlive a restart and some give up in the middle of it.
+	o.Deadline, o.AttemptTimeout = 3*time.Second, 2*time.Second
+	client := newClient(t, o)
+	stop := make(chan struct{})
+	var mu sync.Mutex
+	told := map[string]error{}
+	runs := map[string]uuid.UUID{}
+	var callers sync.WaitGroup
+	for range 6 {
+		callers.Go(func() {
+			pace := 20 * time.Millisecond
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(pace):
+				}
+				wanted := newRun()
+				run, _, err := client.CreateFlowRun(context.Background(), s.first, wanted)
+				if pace = 20 * time.Millisecond; err != nil {
+					pace = 500 * time.Millisecond
+				}
+				mu.Lock()
+				if told[wanted.IdempotencyKey] = err; err == nil {
+					runs[wanted.IdempotencyKey] = run.ID
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	created := func(n int) func() bool {
+		return func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(runs) >= n
+		}
+	}
+	for restart := range 2 {
+		require.Eventually(t, created(20*(restart+1)), time.Minute, 20*time.Millisecond)
+		t.Log(time.Now(), "kill")
+		s.kill()
+		s.start(t)
+		t.Log(time.Now(), "up")
+	}
+	require.Eventually(t, created(60), time.Minute, 20*time.Millisecond)
+	t.Log(time.Now(), "60")
+	close(stop)
+	callers.Wait()
+
+	count := map[string]int{}
+	for key, err := range told {
+		found, ok, lookup := client.FlowRunByIdempotencyKey(context.Background(), s.flow, key)
+		require.NoError(t, lookup)
+		reason := prefectclient.ReasonOf(err)
+		count[reason]++
+		switch {
+		case err == nil:
+			require.True(t, ok)
+			require.Equal(t, runs[key], found.ID)
+		case reason == prefectclient.ReasonUnavailable || reason == prefectclient.ReasonBusy:
+			require.False(t, ok, "told that there is no run: %v", err)
+		default:
+			require.Equal(t, prefectclient.ReasonOutcomeUnknown, reason, "%v", err)
+		}
+	}
+	t.Log(time.Now(), "looked up")
+	t.Logf("by reason: %v", count)
+	require.Positive(t, count[""])
+	require.Positive(t, count[prefectclient.ReasonUnavailable])
 }
 
 // crowd has several callers create at once, each key by two of them. SQLite

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,6 +44,8 @@ type Server struct {
 	done    chan struct{} // closed by Close: ends delays
 	closing sync.Once
 
+	connections atomic.Int64
+
 	mu          sync.Mutex
 	accepted    []string // Authorization values
 	deployments []Deployment
@@ -63,7 +66,13 @@ type Request struct {
 func NewServer(o Options) *Server {
 	s := &Server{done: make(chan struct{})}
 	s.Accept(o)
-	s.http = httptest.NewServer(http.HandlerFunc(s.serve))
+	s.http = httptest.NewUnstartedServer(http.HandlerFunc(s.serve))
+	s.http.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			s.connections.Add(1)
+		}
+	}
+	s.http.Start()
 	s.URL = s.http.URL + "/api"
 	return s
 }
@@ -121,6 +130,9 @@ func (s *Server) Runs() []uuid.UUID {
 	}
 	return ids
 }
+
+// Connections returns how many connections have been made so far.
+func (s *Server) Connections() int { return int(s.connections.Load()) }
 
 // reply is an answer before it is written.
 type reply struct {
