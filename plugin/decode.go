@@ -21,6 +21,9 @@ func decodeConfig(data []byte, config any) error {
 	if err := json.Unmarshal(data, &fields); err != nil {
 		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
+	if fields == nil {
+		return fmt.Errorf("%w: must be an object, is null", ErrConfig)
+	}
 	fillDefaults(fields, reflect.TypeOf(config).Elem())
 	whole, err := json.Marshal(fields)
 	if err != nil {

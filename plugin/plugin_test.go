@@ -93,6 +93,7 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte(`{"issuers":[{"issuer":"https://a","audiences":["a"]}]}`))
 	f.Add([]byte(`{"prefect":{"api_url":"http://p/api"},"deployment":"a/b","allow_roles":["r"]}`))
 	f.Add([]byte(`{"issuers":{"1":2},"prefect":[]}`))
+	f.Add([]byte(`null`))
 	p := NewProcess(slog.New(slog.DiscardHandler))
 	f.Cleanup(p.Close)
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -236,5 +237,12 @@ func TestDeploymentName(t *testing.T) {
 	} {
 		_, err := parseDeploymentName(s)
 		require.Equal(t, ok, err == nil, s)
+	}
+}
+
+func TestPointerOf(t *testing.T) {
+	t.Parallel()
+	for field, want := range map[string]string{"": "", "x": "/x", "person.age": "/person/age", "ids[0]": "/ids/0", "a[1].b": "/a/1/b"} {
+		require.Equal(t, want, pointerOf(field))
 	}
 }

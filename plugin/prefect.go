@@ -3,6 +3,7 @@ package plugin
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/kong-prefect/kong-prefect/prefectclient"
@@ -27,9 +28,18 @@ func (h *trigger) prefectProblem(err error) *Problem {
 			p.RetryAfter = unavailableRetryAfter
 		}
 	case CodeParametersInvalid:
-		p.Violations = []Violation{{Pointer: "/" + failed.Field, Detail: failed.Detail}}
+		p.Violations = []Violation{{Pointer: pointerOf(failed.Field), Detail: failed.Detail}}
 	}
 	return p
+}
+
+// pointerOf makes a JSON pointer of the path by which Prefect names a
+// parameter, person.age or ids[0]; empty is the parameters as a whole.
+func pointerOf(field string) string {
+	if field == "" {
+		return ""
+	}
+	return "/" + strings.NewReplacer("].", "/", ".", "/", "[", "/", "]", "").Replace(field)
 }
 
 func prefectCode(reason string) string {
