@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -41,7 +39,6 @@ type process struct {
 	exitErr  error
 	stopOnce sync.Once
 	watchdog *exec.Cmd
-	lifeline io.Closer
 }
 
 // start runs the command in a process group of its own.
@@ -60,56 +57,49 @@ func (c command) start() (*process, error) {
 		return nil, fmt.Errorf("start %s: %w", c.name, err)
 	}
 	p := &process{name: c.name, logPath: log.Name(), pid: cmd.Process.Pid, done: make(chan struct{})}
+	// Before Wait: the group is there to be joined as long as nobody has reaped its leader.
+	err = p.guard()
 	go func() {
 		p.exitErr = cmd.Wait()
 		close(p.done)
 	}()
-	if err := p.guard(); err != nil {
-		p.stop()
+	if err != nil {
+		_ = syscall.Kill(-p.pid, syscall.SIGKILL)
+		<-p.done
 		return nil, fmt.Errorf("start the watchdog of %s: %w", c.name, err)
 	}
 	return p, nil
 }
 
-// guard starts a shell that waits on a pipe only this process holds open, and ends the whole group when the pipe
-// closes: so nothing is left behind when the test is killed, however it dies. Pdeathsig would reach the direct
-// child alone, and Prefect's worker and Kong both have children of their own.
+// guard puts a watchdog into the group: a shell that waits on a pipe which only this process holds open, and ends the
+// whole group when the pipe closes. So nothing is left behind when the test is killed, however it dies. Pdeathsig would
+// reach the direct child alone, and Prefect's worker and Kong both have children of their own. It also keeps the
+// group's id taken after the program has ended, so that stop can't hit a stranger who was given it since.
 func (p *process) guard() error {
-	const script = `cat >/dev/null; kill -TERM "-$0"; sleep 2; kill -KILL "-$0"`
-	p.watchdog = exec.Command("/bin/sh", "-c", script, strconv.Itoa(p.pid))
-	p.watchdog.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C on the terminal is not for it
-	lifeline, err := p.watchdog.StdinPipe()
-	if err != nil {
+	p.watchdog = exec.Command("/bin/sh", "-c", `trap "" HUP INT TERM; read -r _; kill -TERM 0; sleep 2; kill -KILL 0`)
+	p.watchdog.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pgid: p.pid}
+	if _, err := p.watchdog.StdinPipe(); err != nil { // Wait closes it
 		return err
 	}
-	p.lifeline = lifeline
 	return p.watchdog.Start()
 }
 
-// stop ends the group, first kindly, and returns when it is gone. Safe to call twice and on nil.
+// stop ends the group, first kindly, and returns when the program and the watchdog are gone. What the program leaves of
+// its own children is killed. Safe to call twice and on nil.
 func (p *process) stop() {
 	if p == nil {
 		return
 	}
 	p.stopOnce.Do(func() {
 		_ = syscall.Kill(-p.pid, syscall.SIGTERM)
-		deadline := time.Now().Add(stopGrace)
-		for p.alive() && time.Now().Before(deadline) {
-			time.Sleep(pollEvery / 5)
+		select {
+		case <-p.done:
+		case <-time.After(stopGrace):
 		}
 		_ = syscall.Kill(-p.pid, syscall.SIGKILL)
 		<-p.done
-		if p.watchdog != nil && p.watchdog.Process != nil {
-			_ = syscall.Kill(-p.watchdog.Process.Pid, syscall.SIGKILL)
-			_ = p.watchdog.Wait()
-			_ = p.lifeline.Close()
-		}
+		_ = p.watchdog.Wait()
 	})
-}
-
-// alive reports whether any process of the group is left.
-func (p *process) alive() bool {
-	return !errors.Is(syscall.Kill(-p.pid, 0), syscall.ESRCH)
 }
 
 // log is everything the group wrote so far.

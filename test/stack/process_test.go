@@ -45,8 +45,19 @@ func TestStopEndsTheWholeGroup(t *testing.T) {
 	p, err := shell("family", t.TempDir(), "sleep 300 & sleep 300").start()
 	require.NoError(t, err)
 	p.stop()
-	require.True(t, groupGone(p.pid)())
+	require.Eventually(t, groupGone(p.pid), 5*time.Second, 10*time.Millisecond)
 	p.stop() // twice is fine
+}
+
+// A process id can be given away again while the group's other members, or nobody, are left.
+func TestTheGroupsIDStaysTakenUntilStop(t *testing.T) {
+	t.Parallel()
+	p, err := shell("short", t.TempDir(), "exit 0").start()
+	require.NoError(t, err)
+	<-p.done
+	require.False(t, groupGone(p.pid)())
+	p.stop()
+	require.Eventually(t, groupGone(p.pid), 5*time.Second, 10*time.Millisecond)
 }
 
 func TestStopEndsAGroupThatIgnoresTheSignal(t *testing.T) {
