@@ -1,135 +1,116 @@
-// Command kong-prefect is Kong's plugin server for prefect-identity and
-// prefect-trigger.
-//
-//	kong-prefect serve --kong-prefix DIR    run the plugins, on DIR/kong-prefect.socket
-//	kong-prefect serve --socket PATH        run the plugins, on a socket of your choice
-//	kong-prefect dump PLUGIN                describe a plugin, for Kong's query_cmd
-//	kong-prefect version
+// Command kong-prefect is Kong's plugin server for the plugins of package
+// plugin, and the tool of those who operate it. Each command is one file;
+// `kong-prefect help` lists them.
 package main
 
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
-	"os/signal"
-	"path/filepath"
-	"strings"
-	"syscall"
-	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/kong-prefect/kong-prefect/plugin"
-	"github.com/kong-prefect/kong-prefect/pluginserver"
 )
 
-const usage = `kong-prefect is Kong's plugin server for prefect-identity and prefect-trigger.
+// Exit codes, the same for every command.
+const (
+	exitFound   = 1 // the command worked, and what it examined is not in order
+	exitUsage   = 2 // the command line is wrong
+	exitTrouble = 3 // the command could not do its work
+)
 
-  kong-prefect serve --kong-prefix DIR    run the plugins, on DIR/kong-prefect.socket
-  kong-prefect serve --socket PATH        run the plugins, on a socket of your choice
-  kong-prefect dump PLUGIN                describe a plugin, for Kong's query_cmd
-  kong-prefect version
+// errFound is in errors that say what an examination found.
+var errFound = errors.New("not in order")
+
+// errUsage is in errors that say what is wrong with the command line.
+var errUsage = errors.New("wrong command line")
+
+const about = `kong-prefect is Kong's plugin server for prefect-identity and prefect-trigger,
+and the tool of those who operate it.
+
+Kong itself calls "serve" and "dump", by its pluginserver settings.`
+
+const exitCodes = `
+Exit codes: 0 all is well, 1 what was examined is not in order,
+2 wrong command line, 3 the command could not do its work.
 `
 
-// socketName is the socket's file in Kong's prefix.
-const socketName = "kong-prefect.socket"
-
-// errUsage is for exit status 2: the command line is wrong.
-var errUsage = errors.New("usage")
-
 func main() {
-	err := run(os.Args[1:], os.Stdout, os.Stderr)
-	switch {
-	case err == nil:
-	case errors.Is(err, errUsage):
-		fmt.Fprintf(os.Stderr, "kong-prefect: %v\n\n%s", err, usage)
-		os.Exit(2)
-	default:
-		fmt.Fprintf(os.Stderr, "kong-prefect: %v\n", err)
-		os.Exit(1)
-	}
+	os.Exit(exitCode(run(context.Background(), os.Args[1:], os.Stdout, os.Stderr), os.Stderr))
 }
 
-func run(args []string, stdout, stderr io.Writer) error {
-	if len(args) == 0 {
-		return fmt.Errorf("%w: no command given", errUsage)
-	}
-	switch command, rest := args[0], args[1:]; command {
-	case "serve":
-		return serve(rest, stderr)
-	case "dump":
-		return dump(rest, stdout)
-	case "version":
-		_, err := fmt.Fprintln(stdout, plugin.Version)
-		return err
-	case "help", "-h", "--help":
-		_, err := io.WriteString(stdout, usage)
-		return err
-	default:
-		return fmt.Errorf("%w: unknown command %q", errUsage, command)
-	}
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	return root.ExecuteContext(ctx)
 }
 
-func dump(args []string, stdout io.Writer) error {
-	if len(args) != 1 {
-		return fmt.Errorf("%w: dump takes the name of one plugin", errUsage)
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "kong-prefect",
+		Short:         "Kong's plugin server for Prefect, and its operator's tool",
+		Long:          about,
+		Version:       plugin.Version,
+		Args:          usageArgs(cobra.NoArgs),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(*cobra.Command, []string) error {
+			return fmt.Errorf("%w: no command given", errUsage)
+		},
 	}
-	process := plugin.NewProcess(slog.New(slog.DiscardHandler))
-	defer process.Close()
-	var names []string
-	for _, p := range process.Plugins() {
-		if p.Name == args[0] {
-			return pluginserver.Dump(stdout, p)
-		}
-		names = append(names, p.Name)
-	}
-	return fmt.Errorf("%w: there is no plugin %q; there are: %s", errUsage, args[0], strings.Join(names, ", "))
-}
-
-func serve(args []string, stderr io.Writer) error {
-	path, drain, err := serveFlags(args)
-	if err != nil {
-		return err
-	}
-	// The socket comes first: Kong's workers look for it at once.
-	listener, err := pluginserver.Listen(path)
-	if err != nil {
-		return err
-	}
-	log := slog.New(slog.NewTextHandler(stderr, nil))
-	process := plugin.NewProcess(log)
-	defer process.Close()
-	server, err := pluginserver.New(pluginserver.Options{
-		Plugins: process.Plugins(), Log: log, Refusal: plugin.Refusal,
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetUsageTemplate(root.UsageTemplate() + exitCodes)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return fmt.Errorf("%w: %w", errUsage, err)
 	})
-	if err != nil {
-		return err
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	log.Info("serving", "socket", path, "version", plugin.Version)
-	return server.Serve(ctx, listener, drain)
+	root.AddCommand(
+		newServeCommand(),
+		newDumpCommand(),
+		newVersionCommand(),
+	)
+	return root
 }
 
-func serveFlags(args []string) (socket string, drain time.Duration, err error) {
-	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	prefix := flags.String("kong-prefix", "", "Kong's prefix directory")
-	path := flags.String("socket", "", "path of the socket")
-	flags.DurationVar(&drain, "drain", 55*time.Second, "how long running requests may take after SIGTERM")
-	if err := flags.Parse(args); err != nil {
-		return "", 0, fmt.Errorf("%w: %w", errUsage, err)
+// usageArgs makes what cobra says of arguments a wrong command line.
+func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return fmt.Errorf("%w: %w", errUsage, err)
+		}
+		return nil
 	}
+}
+
+// exitCode tells what went wrong and with which code to end.
+func exitCode(err error, stderr io.Writer) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "kong-prefect: %v\n", err)
 	switch {
-	case flags.NArg() > 0:
-		return "", 0, fmt.Errorf("%w: serve takes no argument %q", errUsage, flags.Arg(0))
-	case (*prefix == "") == (*path == ""):
-		return "", 0, fmt.Errorf("%w: serve needs one of --kong-prefix and --socket", errUsage)
-	case *path != "":
-		return *path, drain, nil
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(stderr, `"kong-prefect help" shows what there is.`)
+		return exitUsage
+	case errors.Is(err, errFound):
+		return exitFound
 	default:
-		return filepath.Join(*prefix, socketName), drain, nil
+		return exitTrouble
+	}
+}
+
+func newVersionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), plugin.Version)
+			return err
+		},
 	}
 }

@@ -13,7 +13,7 @@ func TestDumpIsWhatKongReads(t *testing.T) {
 	t.Parallel()
 	for name, priority := range map[string]int{"prefect-identity": 1050, "prefect-trigger": 750} {
 		var out bytes.Buffer
-		require.NoError(t, run([]string{"dump", name}, &out, io.Discard))
+		require.NoError(t, run(t.Context(), []string{"dump", name}, &out, io.Discard))
 		var dump struct {
 			Protocol string
 			Plugins  []struct {
@@ -35,19 +35,33 @@ func TestDumpIsWhatKongReads(t *testing.T) {
 	}
 }
 
-func TestWrongCommandLines(t *testing.T) {
+func TestExitCodes(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{
-		nil, {"start"}, {"dump"}, {"dump", "prefect-guardian"}, {"serve"}, {"serve", "--socket", "a", "--kong-prefix", "b"},
-		{"serve", "--socket", "a", "b"}, {"serve", "--port", "1"},
+	for _, c := range []struct {
+		name string
+		args []string
+		code int
+		says string
+	}{
+		{"help", []string{"help"}, 0, ""},
+		{"help of a command", []string{"serve", "--help"}, 0, ""},
+		{"version", []string{"version"}, 0, ""},
+		{"version as a flag", []string{"--version"}, 0, ""},
+		{"no command", nil, exitUsage, "no command given"},
+		{"unknown command", []string{"start"}, exitUsage, `unknown command "start"`},
+		{"dump without a plugin", []string{"dump"}, exitUsage, "accepts 1 arg"},
+		{"dump of an unknown plugin", []string{"dump", "prefect-guardian"}, exitUsage, "prefect-identity, prefect-trigger"},
+		{"serve without a socket", []string{"serve"}, exitUsage, "needs one of"},
+		{"serve on two sockets", []string{"serve", "--socket", "a", "--kong-prefix", "b"}, exitUsage, "not both"},
+		{"serve with an argument", []string{"serve", "--socket", "a", "b"}, exitUsage, `"b"`},
+		{"serve with an unknown flag", []string{"serve", "--port", "1"}, exitUsage, "--port"},
+		{"serve where no socket can be", []string{"serve", "--kong-prefix", "/nonexistent/kong"}, exitTrouble, "/nonexistent/kong"},
 	} {
-		require.ErrorIs(t, run(args, io.Discard, io.Discard), errUsage, "%v", args)
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var stderr bytes.Buffer
+			require.Equal(t, c.code, exitCode(run(t.Context(), c.args, io.Discard, io.Discard), &stderr))
+			require.Contains(t, stderr.String(), c.says)
+		})
 	}
-}
-
-func TestSocketIsInKongsPrefix(t *testing.T) {
-	t.Parallel()
-	socket, _, err := serveFlags([]string{"--kong-prefix", "/usr/local/kong"})
-	require.NoError(t, err)
-	require.Equal(t, "/usr/local/kong/kong-prefect.socket", socket)
 }
