@@ -46,6 +46,23 @@ func isReserved(name string) bool {
 	return false
 }
 
+// connectionTakesOurs tells whether a client's Connection header (all its
+// lines) names a header that this gateway sets for the upstream. Connection
+// names the headers of one hop alone (RFC 9110, section 7.6.1), and Kong drops
+// them after the plugins ran, so a client could take away what they set: the
+// caller's name, or the credential in Authorization.
+func connectionTakesOurs(lines []string) bool {
+	for _, line := range lines {
+		for option := range strings.SplitSeq(line, ",") {
+			name := strings.ToLower(strings.TrimSpace(option))
+			if isReserved(name) || name == "authorization" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // callerHeaders are the normalized claims for the upstream.
 func callerHeaders(id claims.Identity, roles []string) []pluginserver.Header {
 	var headers []pluginserver.Header

@@ -110,17 +110,23 @@ func (h *identity) Access(ctx context.Context, e *pluginserver.Event) {
 
 // identify is the plugin's whole way: token, identity, roles.
 func (h *identity) identify(ctx context.Context, headers []pluginserver.Header) (Caller, *Problem) {
-	var authorization []string
+	var authorization, connection []string
 	lines := 0
 	for _, hd := range headers {
 		lines += len(hd.Values)
-		if hd.Name == "authorization" {
+		switch hd.Name {
+		case "authorization":
 			authorization = hd.Values
+		case "connection":
+			connection = hd.Values
 		}
 	}
 	if lines >= pluginserver.MaxHeaders {
 		// Kong has cut the list, and what was cut may be one of ours.
 		return Caller{}, &Problem{Code: CodeHeadersTooMany}
+	}
+	if connectionTakesOurs(connection) {
+		return Caller{}, &Problem{Code: CodeConnectionForbidden}
 	}
 	compact, err := token.FromAuthorization(authorization)
 	if err != nil {

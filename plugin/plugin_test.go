@@ -115,6 +115,29 @@ func TestReservedHeaders(t *testing.T) {
 	}
 }
 
+func TestConnectionMayNotTakeOurs(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		lines []string
+		want  bool
+	}{
+		"none":                {nil, false},
+		"usual":               {[]string{"keep-alive", "Upgrade, HTTP2-Settings"}, false},
+		"the client's own":    {[]string{"X-Mine, TE"}, false},
+		"ours":                {[]string{"X-Caller-Subject"}, true},
+		"in the middle":       {[]string{"close,x-caller-roles,te"}, true},
+		"on the second line":  {[]string{"keep-alive", "x-caller-roles"}, true},
+		"underscores":         {[]string{"X_CALLER_Roles"}, true},
+		"white space":         {[]string{"close \t, \t x-consumer-id\t"}, true},
+		"empty options":       {[]string{",, ,x-authenticated-groups,"}, true},
+		"Prefect's":           {[]string{"Prefect-Automation-Id"}, true},
+		"the credential":      {[]string{"Authorization"}, true},
+		"only looks like one": {[]string{"my-x-caller-roles"}, false},
+	} {
+		require.Equal(t, c.want, connectionTakesOurs(c.lines), name)
+	}
+}
+
 func TestHeaderValuesComeBackExactly(t *testing.T) {
 	t.Parallel()
 	clean := regexp.MustCompile(`^[\x21-\x7e]?([\x20-\x7e]*[\x21-\x7e])?$`)

@@ -11,6 +11,7 @@ import (
 const (
 	CodeConfigInvalid       = "config_invalid"
 	CodeHeadersTooMany      = "headers_too_many"
+	CodeConnectionForbidden = "connection_header_forbidden"
 	CodeClaimsInvalid       = "claims_invalid"
 	CodeIdentityMissing     = "identity_missing"
 	CodeRoleNotAllowed      = "role_not_allowed"
@@ -67,6 +68,7 @@ var kinds = map[string]kind{
 	token.ReasonReplayMemoryFull:         {503, "Too many proofs are in use now; try again.", "", pluginserver.LevelErr},
 	CodeClaimsInvalid:                    {401, "The token's claims can't be used here.", invalidToken, pluginserver.LevelWarn},
 	CodeHeadersTooMany:                   {431, "The request has too many headers to be checked; send fewer than 1000.", "", pluginserver.LevelInfo},
+	CodeConnectionForbidden:              {400, "The Connection header names a header that this gateway sets; name only headers of your own there.", "", pluginserver.LevelInfo},
 	CodeConfigInvalid:                    {500, "This route isn't set up correctly; its operator finds the field in the gateway's log.", "", pluginserver.LevelErr},
 	CodeIdentityMissing:                  {500, "This route isn't set up correctly: nobody established who calls. Its operator must enable prefect-identity for it.", "", pluginserver.LevelErr},
 	CodeRoleNotAllowed:                   {403, "You are known here, but have no role that may do this; ask the route's owner for one.", insufficientScope, pluginserver.LevelNotice},

@@ -29,7 +29,7 @@ func TestSpoofedHeadersAreRemoved(t *testing.T) {
 		"mixed":            {"x-Caller_Subject": {"root"}, "X_cAlLeR-kInD": {"user"}},
 		"twice":            {"X-Caller-Subject": {"root", "admin"}},
 		"an unknown one":   {"X-Caller-Whatever": {"root"}},
-		"by Connection":    {"Connection": {"X-Caller-Subject, X-Caller-Roles"}, "X-Caller-Subject": {"root"}},
+		"by Connection":    {"Connection": {"X-Mine"}, "X-Mine": {"1"}, "X-Caller-Subject": {"root"}},
 		"behind 200 more":  behindMany(200, "X-Caller-Subject", "root"),
 		"kong's consumer":  {"X-Consumer-Username": {"root"}, "X-Consumer-Id": {"1"}, "X_Consumer_Custom_Id": {"1"}},
 		"kong's others":    {"X-Credential-Identifier": {"root"}, "X-Anonymous-Consumer": {"true"}, "X-Authenticated-Groups": {"admins"}},
@@ -61,6 +61,27 @@ func behindMany(n int, name, value string) http.Header {
 		h["X-Filler-"+strings.Repeat("a", i+1)] = []string{"1"}
 	}
 	return h
+}
+
+// Kong drops what the client's Connection names after the plugins ran: whoever names ours there gets nowhere.
+func TestConnectionNamesOurHeaders(t *testing.T) {
+	t.Parallel()
+	for name, lines := range map[string][]string{
+		"as written":     {"X-Caller-Subject, X-Caller-Roles"},
+		"another case":   {"close, x-cAlLeR-roles"},
+		"underscores":    {"x_caller_subject"},
+		"second line":    {"keep-alive", "X-Caller-Subject"},
+		"the credential": {"Authorization"},
+		"Prefect's":      {"Prefect-Automation-Id"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, path := range guarded {
+				r := send(t, request{path: path, body: emea, token: serviceToken(t, "svc-nightly"), headers: http.Header{"Connection": lines}})
+				requireRefused(t, r, http.StatusBadRequest, "connection_header_forbidden")
+			}
+		})
+	}
 }
 
 // Beyond what Kong shows of a request nothing can be checked, so it is refused.
