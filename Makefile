@@ -18,7 +18,7 @@ BINARIES := kong-prefect devgateway
 PREFECT_VENV ?= $(CURDIR)/$(VENV)
 export KONG KEEP PREFECT_VENV
 
-.PHONY: help build demo test unit lint e2e vectors cc $(BINARIES)
+.PHONY: help build demo test unit lint e2e replay vectors cc $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ test: unit lint e2e ## everything: unit, lint and end-to-end, all under the race
 
 unit: cc ## the fast part: the packages' own tests, without a server
 	$(GO) test -race -short ./...
+	@[ -n "$${KONG_TRANSCRIPTS:-}" ] || echo "SKIPPED: the replay of a real Kong's recordings (KONG_TRANSCRIPTS names no folder)"
+
+replay: ## devgateway against the recordings of a real Kong in the folder KONG_TRANSCRIPTS
+	@[ -n "$${KONG_TRANSCRIPTS:-}" ] || { echo "replay: set KONG_TRANSCRIPTS to the recordings' folder" >&2; exit 1; }
+	$(GO) test -count=1 -v -run TestReplay ./devgateway
 
 lint: ## gofmt, go vet and staticcheck, both modules
 	@files=$$(find . -path ./build -prune -o -name '*.go' -print | xargs gofmt -l); \

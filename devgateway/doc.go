@@ -1,12 +1,13 @@
-// Package devgateway stands in for Kong where no Kong is at hand, in
-// development and in tests. It reads the same kong.yml and the same KONG_*
-// settings, starts the real plugin server as Kong does, speaks the same
-// frames over the same socket, and proxies.
+// Package devgateway is a stand-in for Kong where no Kong is at hand: for
+// development and tests, never for production. It reads Kong's own settings
+// and the same kong.yml, starts the real plugin-server binary and speaks to it
+// over its real socket, and answers PDK calls as Kong 3.9.3 does, its mistakes
+// included.
 //
-// It refuses by name what it can't honour, a setting, a plugin, a field, so
-// that a test never passes because something was left out silently. It is no
-// gateway for production: it has no TLS, no admin API and none of Kong's own
-// plugins.
+// It refuses, by name and with its place in the file, whatever of a kong.yml
+// it can't honour, and it never guesses: a plugin, entity or setting it does
+// not do is an error.
 //
-// Read [Gateway.ServeHTTP] first, then rpc.go.
+// Read Start first, then (*exchange).run for the way of a request, and
+// (*pluginRPC).call for the socket.
 package devgateway

@@ -1,141 +1,195 @@
 package devgateway
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
-	"io"
-	"net/http"
+	"net"
 	"net/netip"
-	"os"
+	"slices"
 	"strings"
+	"time"
 )
 
-// maxMemoryBody is nginx's client_body_buffer_size: a longer body goes into a
-// file.
-const maxMemoryBody = 8 << 10
+// phase is where a request is; PDK calls are allowed or refused by it.
+type phase string
 
-// errBadPath is what nginx refuses before any plugin runs: a path above the
-// root, with a NUL or with a broken escape.
-var errBadPath = errors.New("path refused")
+const (
+	phaseRewrite  phase = "rewrite"
+	phaseAccess   phase = "access"
+	phaseResponse phase = "response"
+	phaseHeader   phase = "header_filter"
+	phaseLog      phase = "log"
+)
 
-// exchange is one request on its way, as plugins see and change it.
+// exchange is one request on its way: what Kong keeps in ngx.ctx and nginx in
+// its request.
 type exchange struct {
-	gw        *Gateway
-	conf      *generation
-	plugin    string // whose phase runs
-	request   *http.Request
-	requestID string
-	peer      netip.AddrPort
+	gw     *Gateway
+	conf   *generation
+	worker *worker
+	conn   *clientConn
 
-	match   *routeMatch
-	path    string // normalized
-	rawPath string
-	query   string
-	method  string
-	headers headers // to the upstream
+	phase     phase
+	start     time.Time
+	requestID string // X-Kong-Request-Id
+	nginxID   string // $request_id
 
-	body     []byte
-	bodyRead bool
-	bodyFile string
+	head     *requestHead
+	method   string
+	headers  headers // of the request, as plugins have changed them
+	cached   dict    // the first 100 of them when the route was looked for
+	body     *requestBody
+	rawPath  string
+	args     string // $args
+	uri      string // $uri
+	host     string // $host
+	peer     netip.AddrPort
+	remote   netip.Addr // after the real-IP header of a trusted peer
+	realPort int        // 0 when the address came from a header
 
-	shared   dict
-	response headers // set before there is a response
-	answer   *answer
-	consumer *Consumer
+	match       *routeMatch
+	route       *Route
+	service     *Service
+	balancer    balancerData
+	upstream    upstreamVars
+	consumer    dict
+	credential  dict
+	shared      dict
+	ngxCtx      dict
+	correlation *header
+
+	plan       []*boundPlugin // plugins whose configuration was collected
+	resp       responseState
+	answer     *answer // set by an exit
+	exited     bool
+	unexpected bool
+	proxied    bool
+	buffered   *upstreamResponse
+	serialize  dict
+	reruns     int
+	atEnd      []func() // run when the response is out
+	sent       sentInfo
+	waiting    time.Duration
+	proxyTime  time.Duration
+	latency    time.Duration
+	tries      []dict
+	upStatus   int
 }
 
-func newExchange(g *Gateway, r *http.Request) (*exchange, error) {
-	x := &exchange{
-		gw: g, conf: g.generation(), request: r, requestID: randomHex(16),
-		method: r.Method, headers: orderedHeaders(r), shared: dict{},
-	}
-	var err error
-	if x.peer, err = netip.ParseAddrPort(r.RemoteAddr); err != nil {
-		return nil, err
-	}
-	x.rawPath, x.query, _ = strings.Cut(r.RequestURI, "?")
-	if _, ok := nginxURI(x.rawPath); !ok {
-		return nil, errBadPath
-	}
-	x.path = normalizePath(x.rawPath)
-	x.match = routeOf(x.conf, r, x.path, x.headers, x.peer)
-	return x, nil
+// sentInfo is what the log phase knows of the response.
+type sentInfo struct {
+	status  int
+	headers headers
+	bytes   int64
 }
 
-func (x *exchange) close() {
-	if x.bodyFile != "" {
-		_ = os.Remove(x.bodyFile)
-	}
+// balancerData is where the request goes.
+type balancerData struct {
+	host    string
+	port    int
+	isIP    bool   // decided when the route matched; set_target does not change it
+	address string // host:port, once picked
 }
 
-// readBody reads the whole body, once, and puts a long one into a file.
-func (x *exchange) readBody() error {
-	if x.bodyRead {
-		return nil
-	}
-	x.bodyRead = true
-	var err error
-	if x.body, err = io.ReadAll(x.request.Body); err != nil {
-		return err
-	}
-	if len(x.body) <= maxMemoryBody {
-		return nil
-	}
-	f, err := os.CreateTemp(x.gw.settings.Prefix, "client_body_")
-	if err != nil {
-		return err
-	}
-	x.bodyFile = f.Name()
-	_, err = f.Write(x.body)
-	if closed := f.Close(); err == nil {
-		err = closed
-	}
-	return err
+// upstreamVars are nginx's $upstream_* variables.
+type upstreamVars struct {
+	scheme, uri, host, connection, upgrade      string
+	forwardedFor, forwardedProto, forwardedHost string
+	forwardedPort, forwardedPath, forwardedPref string
+	via, te                                     string
+	length                                      int64 // Content-Length set by a plugin; -1: the body's own
 }
 
-// bodyReader is the body for the upstream.
-func (x *exchange) bodyReader() io.ReadCloser {
-	if !x.bodyRead {
-		return x.request.Body
-	}
-	return io.NopCloser(bytes.NewReader(x.body))
-}
-
-// answer is a response that a plugin made.
+// answer is a response made by Kong or a plugin.
 type answer struct {
 	status  int
 	body    []byte
-	headers headers
+	headers headers // set on top of what plugins set before
 }
 
-func (a *answer) write(w http.ResponseWriter, before headers) {
-	out := w.Header()
-	out["Content-Type"] = nil // nothing is guessed
-	for _, list := range []headers{before, a.headers} {
-		for _, h := range list {
-			if strings.EqualFold(h.name, "content-type") && out.Get("Content-Type") == "" {
-				out.Set(h.name, h.value)
-				continue
-			}
-			out.Add(h.name, h.value)
+// newExchange begins a request; h is nil where not even its head was readable.
+func (gw *Gateway) newExchange(c *clientConn, h *requestHead) *exchange {
+	if h == nil {
+		h = &requestHead{version: "1.1"}
+	}
+	x := &exchange{
+		gw: gw, conn: c, head: h, start: time.Now(), phase: phaseRewrite, conf: gw.current(), worker: c.worker,
+		requestID: randomHex(16), nginxID: randomHex(16), shared: dict{}, ngxCtx: dict{}, serialize: dict{},
+		method: h.method, headers: slices.Clone(h.headers), body: &requestBody{loaded: true},
+	}
+	x.upstream.length = -1
+	x.rawPath, x.args = h.split()
+	x.setHost()
+	x.peer = addrPortOf(c.net.RemoteAddr())
+	x.remote, x.realPort = x.peer.Addr(), int(x.peer.Port())
+	x.setRealIP()
+	return x
+}
+
+// hostHeader is the Host header as sent, or the host of an absolute target.
+func (x *exchange) hostHeader() (string, bool) {
+	if x.head.absHost != "" {
+		return x.head.absHost, true
+	}
+	return x.head.headers.first("Host")
+}
+
+func (x *exchange) setHost() {
+	host, ok := x.hostHeader()
+	if !ok {
+		x.host = "kong" // nginx's server_name
+		return
+	}
+	host, _ = splitHostPort(host)
+	x.host = strings.TrimSuffix(strings.ToLower(host), ".")
+}
+
+// setRealIP is nginx's real_ip module with Kong's trusted_ips: the last
+// address of the header counts, and the port is unknown then.
+func (x *exchange) setRealIP() {
+	v, ok := x.head.headers.first(x.gw.settings.RealIPHeader)
+	if !ok || !x.trusted(x.peer.Addr()) {
+		return
+	}
+	parts := strings.Split(v, ",")
+	text := strings.TrimSpace(parts[len(parts)-1])
+	if ap, err := netip.ParseAddrPort(text); err == nil {
+		x.remote, x.realPort = ap.Addr(), int(ap.Port())
+		return
+	}
+	if a, err := netip.ParseAddr(text); err == nil {
+		x.remote, x.realPort = a, 0
+	}
+}
+
+func (x *exchange) trusted(a netip.Addr) bool {
+	return slices.ContainsFunc(x.gw.settings.TrustedIPs, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// headerVar is ngx.var.http_NAME: dash and underscore, upper and lower case
+// are the same; several lines are joined.
+func (x *exchange) headerVar(name string) (string, bool) {
+	key := headerVar(name)
+	sep := ", "
+	if key == "cookie" {
+		sep = "; "
+	}
+	var vals []string
+	for _, l := range x.headers {
+		if headerVar(l.name) == key {
+			vals = append(vals, l.value)
 		}
 	}
-	w.WriteHeader(a.status)
-	_, _ = w.Write(a.body)
+	return strings.Join(vals, sep), vals != nil
 }
 
-// message is an answer of Kong's own.
-func (x *exchange) message(w http.ResponseWriter, status int, text string) {
-	body, err := json.Marshal(map[string]string{"message": text, "request_id": x.requestID})
-	if err != nil {
-		body = nil
+func addrPortOf(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
 	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write(body)
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
 func randomHex(n int) string {

@@ -1,283 +1,285 @@
 package devgateway
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
-	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
-	"sort"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// Gateway hosts the plugin servers and answers requests.
+// Gateway is a running devgateway.
 type Gateway struct {
-	settings Settings
-	log      *logger
-	vault    vault
-	hosted   map[string]*hosted // by plugin name
-	seq      atomic.Int64       // of plugin configurations, as Kong's __seq__
+	settings  Settings
+	log       *logger
+	ctx       context.Context
+	cancel    context.CancelFunc
+	nodeID    string
+	listener  net.Listener
+	admin     *adminServer
+	catalog   *catalog
+	upstreams *upstreamPool
+	workers   []*worker
+	connIDs   atomic.Int64
+	seq       atomic.Int64
+	closing   atomic.Bool
+	hangTime  time.Duration    // of the connection after an exit with 101
+	clock     func() time.Time // for rate limits
+	wg        sync.WaitGroup
 
-	mu        sync.Mutex
-	current   *generation
-	processes []*process
+	mu          sync.Mutex
+	generation  *generation
+	conns       map[*clientConn]struct{}
+	supervisors []*supervisor
+	closeOnce   sync.Once
 }
 
-// generation is one loaded kong.yml.
-type generation struct {
-	router    *router
-	plugins   []*Plugin // by priority, the highest first
-	consumers []*Consumer
+// Options is what Start needs beside Kong's settings.
+type Options struct {
+	Settings Settings
+	Log      io.Writer // error log; default os.Stderr
 }
 
-// New asks the plugin servers what they host, starts them, and loads kong.yml.
-// Close ends what it started.
-func New(s Settings, logs io.Writer) (*Gateway, error) {
-	if s.AdminListen != "" {
-		return nil, errors.New("KONG_ADMIN_LISTEN: the admin API is not done here; set it to off")
+// Start runs the query commands, loads the declarative configuration, starts
+// the plugin servers and listens. The caller calls Close.
+func Start(ctx context.Context, o Options) (*Gateway, error) {
+	s := o.Settings.withDefaults()
+	if o.Log == nil {
+		o.Log = os.Stderr
 	}
-	if s.Workers > 1 {
-		return nil, errors.New("DEVGATEWAY_WORKERS: only one worker is done here")
+	gw := &Gateway{
+		settings: s, log: newLogger(o.Log, s.LogLevel), nodeID: entityUUID("nodes", randomHex(8)),
+		upstreams: newUpstreamPool(), conns: map[*clientConn]struct{}{}, hangTime: clientIdleTimeout, clock: time.Now,
 	}
-	log := newLogger(logs, s.LogLevel)
-	g := &Gateway{settings: s, log: log, vault: vault{env: s.Env, log: log}, hosted: map[string]*hosted{}}
-	for _, warning := range s.Warnings {
-		log.kong("warn", "%s", warning)
-	}
-	if err := os.MkdirAll(s.Prefix, 0o755); err != nil {
+	gw.ctx, gw.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := gw.prepare(ctx); err != nil {
+		gw.Close()
 		return nil, err
 	}
-	for _, server := range s.PluginServers {
-		h, err := query(server)
-		if err != nil {
-			return nil, err
-		}
-		g.hosted[server.Name] = h
+	if err := gw.listen(); err != nil {
+		gw.Close()
+		return nil, err
 	}
-	next, err := g.load()
+	return gw, nil
+}
+
+func (gw *Gateway) prepare(ctx context.Context) error {
+	for _, w := range gw.settings.Warnings {
+		gw.log.kong("warn", "%s", w)
+	}
+	if err := os.MkdirAll(gw.settings.Prefix, 0o755); err != nil {
+		return fmt.Errorf("KONG_PREFIX: %w", err)
+	}
+	if err := gw.loadCatalog(ctx); err != nil {
+		return err
+	}
+	gen, err := gw.load()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	g.current = next
-	g.processes = g.startProcesses()
-	if err := g.awaitSockets(); err != nil {
-		g.Close()
-		return nil, err
-	}
-	return g, nil
+	gw.swap(gen)
+	gw.workers = gw.newWorkers()
+	gw.supervisors = gw.startServers()
+	gw.awaitSockets(ctx)
+	return nil
 }
 
-// socketLimit is how long a started plugin server may take to bind.
-const socketLimit = 10 * time.Second
+func (gw *Gateway) newWorkers() []*worker {
+	ws := make([]*worker, gw.settings.Workers)
+	for i := range ws {
+		ws[i] = newWorker(gw)
+	}
+	return ws
+}
 
-// awaitSockets waits until each started server listens, so that the first
-// request after the ready line is no race.
-func (g *Gateway) awaitSockets() error {
+const (
+	socketLimit = 5 * time.Second
+	socketPoll  = 5 * time.Millisecond
+)
+
+// awaitSockets waits until the servers started here listen, so that the first
+// request is no race. Kong does not notice a wrong start_cmd; here there is a
+// warning.
+func (gw *Gateway) awaitSockets(ctx context.Context) {
 	deadline := time.Now().Add(socketLimit)
-	for _, server := range g.settings.PluginServers {
-		for {
-			c, err := net.Dial("unix", server.Socket)
+	for _, p := range gw.settings.PluginServers {
+		for p.StartCmd != "" && ctx.Err() == nil {
+			c, err := net.Dial("unix", p.Socket)
 			if err == nil {
 				_ = c.Close()
 				break
 			}
 			if time.Now().After(deadline) {
-				return fmt.Errorf("plugin server %s doesn't listen: %w", server.Name, err)
+				gw.log.kong("warn", "[pluginserver] %s does not listen: %s", p.Name, err)
+				break
 			}
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(socketPoll)
 		}
 	}
-	return nil
 }
 
-// load reads kong.yml.
-func (g *Gateway) load() (*generation, error) {
-	data, err := os.ReadFile(g.settings.DeclarativeConfig)
+// load reads the declarative configuration's file.
+func (gw *Gateway) load() (*generation, error) {
+	data, err := os.ReadFile(gw.settings.DeclarativeConfig)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("KONG_DECLARATIVE_CONFIG: %w", err)
 	}
-	d, err := parseDeclarative(data, g)
+	gen, err := gw.parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", gw.settings.DeclarativeConfig, err)
+	}
+	return gen, nil
+}
+
+func (gw *Gateway) parse(data []byte) (*generation, error) {
+	d, err := parseDeclarative(data, gw.catalog)
 	if err != nil {
 		return nil, err
 	}
 	for _, p := range d.Plugins {
-		p.Seq = g.seq.Add(1)
+		p.Seq = gw.seq.Add(1)
 	}
-	sort.SliceStable(d.Plugins, func(i, j int) bool {
-		a, b := g.hosted[d.Plugins[i].Name], g.hosted[d.Plugins[j].Name]
-		if a.priority != b.priority {
-			return a.priority > b.priority
-		}
-		return a.name < b.name
-	})
-	return &generation{router: newRouter(d.Routes), plugins: d.Plugins, consumers: d.Consumers}, nil
+	var tally *rateCounters
+	if cur := gw.current(); cur != nil {
+		tally = cur.tally // counters survive a reload of the configuration
+	} else {
+		tally = newRateCounters()
+	}
+	return newGeneration(d, gw.catalog, tally), nil
 }
 
-// configSchema lets kong.yml name the hosted plugins and no other.
-func (g *Gateway) configSchema(name string) (*pluginSchema, string) {
-	if h := g.hosted[name]; h != nil {
-		if !slices.Contains(g.settings.Plugins, name) {
-			return nil, fmt.Sprintf("plugin %q is not in KONG_PLUGINS", name)
-		}
-		return h.schema, ""
-	}
-	return nil, fmt.Sprintf("plugin %q is not done here: only plugins of pluginserver_names are", name)
+func (gw *Gateway) swap(g *generation) {
+	gw.mu.Lock()
+	defer gw.mu.Unlock()
+	gw.generation = g
 }
 
-// Reload does what `kong reload` does: a new kong.yml, and new plugin-server
-// processes on the same sockets while the old ones still live for a moment. A
-// kong.yml that can't be honoured changes nothing.
-func (g *Gateway) Reload() error {
-	next, err := g.load()
+func (gw *Gateway) current() *generation {
+	gw.mu.Lock()
+	defer gw.mu.Unlock()
+	return gw.generation
+}
+
+func (gw *Gateway) listen() error {
+	l, err := net.Listen("tcp", gw.settings.ProxyListen)
 	if err != nil {
-		return err
+		return fmt.Errorf("KONG_PROXY_LISTEN: %w", err)
 	}
-	started := g.startProcesses()
-	g.mu.Lock()
-	old := g.processes
-	g.current, g.processes = next, started
-	g.mu.Unlock()
-	for _, h := range g.hosted {
-		h.drop()
-	}
-	time.AfterFunc(g.settings.ReloadOverlap, func() {
-		for _, p := range old {
-			p.stop()
+	gw.listener = l
+	if gw.settings.AdminListen != "" {
+		if gw.admin, err = startAdmin(gw, gw.settings.AdminListen); err != nil {
+			return fmt.Errorf("KONG_ADMIN_LISTEN: %w", err)
 		}
-	})
+	}
+	gw.wg.Go(gw.accept)
 	return nil
 }
 
-// Close ends the plugin servers as `kong stop` does.
-func (g *Gateway) Close() {
-	g.mu.Lock()
-	processes := g.processes
-	g.mu.Unlock()
-	for _, p := range processes {
-		p.stop()
-	}
-}
-
-func (g *Gateway) generation() *generation {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.current
-}
-
-// ServeHTTP takes a request the way Kong does: route, access phase of the
-// plugins by priority, upstream.
-func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if len(r.Header["Authorization"]) > 1 {
-		// nginx refuses it before any plugin runs.
-		http.Error(w, "400 Bad Request", http.StatusBadRequest)
-		return
-	}
-	x, err := newExchange(g, r)
-	if err != nil {
-		http.Error(w, "400 Bad Request", http.StatusBadRequest)
-		return
-	}
-	defer x.close()
-	w.Header().Set("X-Kong-Request-Id", x.requestID)
-	if x.match == nil {
-		x.message(w, http.StatusNotFound, "no Route matched with those values")
-		return
-	}
-	for _, p := range x.conf.planned(x.match.route) {
-		x.plugin = p.Name
-		switch err := x.run(r.Context(), p); {
-		case err != nil:
-			g.log.kong("error", "[%s] %v, client: %s, request: %q", p.Name, err, r.RemoteAddr, r.Method+" "+r.RequestURI)
-			x.message(w, http.StatusInternalServerError, "An unexpected error occurred")
-			return
-		case x.answer != nil:
-			x.answer.write(w, x.response)
-			return
-		}
-	}
-	if x.match.route.Service == nil {
-		x.message(w, http.StatusServiceUnavailable, "no Service found with those values")
-		return
-	}
-	x.proxy(w, r)
-}
-
-// planned are the plugins of a route: of each name the most specific.
-func (c *generation) planned(route *Route) []*Plugin {
-	best := map[string]*Plugin{}
-	for _, p := range c.plugins {
-		if p.Route != nil && p.Route != route || p.Service != nil && p.Service != route.Service {
+func (gw *Gateway) accept() {
+	for {
+		conn, err := gw.listener.Accept()
+		if err != nil {
+			if gw.stopping() || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			gw.log.kong("error", "accept: %s", err)
+			time.Sleep(50 * time.Millisecond)
 			continue
 		}
-		if b := best[p.Name]; b == nil || specificity(p) > specificity(b) {
-			best[p.Name] = p
+		c := &clientConn{
+			gw: gw, net: conn, r: bufio.NewReaderSize(conn, 16<<10), w: bufio.NewWriterSize(conn, 32<<10),
+			id: gw.connIDs.Add(1),
 		}
+		gw.mu.Lock()
+		c.worker = gw.workers[int(c.id-1)%len(gw.workers)]
+		gw.conns[c] = struct{}{}
+		c.worker.clients.Add(1) // under the lock: a reload that retires this worker waits for c
+		gw.mu.Unlock()
+		gw.wg.Go(func() {
+			defer c.worker.clients.Done()
+			c.serve()
+			gw.mu.Lock()
+			delete(gw.conns, c)
+			gw.mu.Unlock()
+		})
 	}
-	var plan []*Plugin
-	for _, p := range c.plugins {
-		if best[p.Name] == p {
-			plan = append(plan, p)
-		}
-	}
-	return plan
 }
 
-// specificity: route and service, route, service, global.
-func specificity(p *Plugin) int {
-	n := 0
-	if p.Route != nil {
-		n += 2
-	}
-	if p.Service != nil {
-		n++
-	}
-	return n
+// background runs f outside a request; Close waits for it.
+func (gw *Gateway) background(f func()) { gw.wg.Go(f) }
+
+func (gw *Gateway) stopping() bool { return gw.closing.Load() }
+
+func (gw *Gateway) bodyDir() string { return filepath.Join(gw.settings.Prefix, "client_body_temp") }
+
+func (gw *Gateway) proxyPort() int {
+	return gw.listener.Addr().(*net.TCPAddr).Port
 }
 
-// routeOf asks the router.
-func routeOf(c *generation, r *http.Request, path string, hs headers, peer netip.AddrPort) *routeMatch {
-	host, _ := splitHostPort(r.Host)
-	return c.router.find(&routeQuery{
-		method: r.Method, path: path, host: host, hasHost: r.Host != "", scheme: "http",
-		headers: hs, src: peer.Addr(), srcPort: int(peer.Port()),
-	})
+// ProxyURL is where requests are served.
+func (gw *Gateway) ProxyURL() string { return "http://" + gw.listener.Addr().String() }
+
+// AdminURL is where GET /status and POST /config are, or "".
+func (gw *Gateway) AdminURL() string {
+	if gw.admin == nil {
+		return ""
+	}
+	return "http://" + gw.admin.addr()
 }
 
-// Serve answers on a listener until the context ends.
-func (g *Gateway) Serve(ctx context.Context, l net.Listener) error {
-	server := &http.Server{Handler: g, ReadHeaderTimeout: 60 * time.Second, ErrorLog: nil}
-	stop := context.AfterFunc(ctx, func() {
-		wait, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		if server.Shutdown(wait) != nil {
-			_ = server.Close()
+func (gw *Gateway) resetInstances(plugin string) {
+	gw.mu.Lock()
+	workers := slices.Clone(gw.workers)
+	gw.mu.Unlock()
+	for _, w := range workers {
+		w.reset(plugin)
+	}
+}
+
+// Close stops listening, ends connections and processes, and waits for all.
+func (gw *Gateway) Close() {
+	gw.closeOnce.Do(gw.shutdown)
+}
+
+func (gw *Gateway) shutdown() {
+	gw.closing.Store(true)
+	gw.cancel()
+	if gw.listener != nil {
+		_ = gw.listener.Close()
+	}
+	if gw.admin != nil {
+		gw.admin.close()
+	}
+	gw.mu.Lock()
+	for c := range gw.conns {
+		_ = c.net.Close()
+	}
+	servers, workers := gw.supervisors, gw.workers
+	gw.mu.Unlock()
+	var stops sync.WaitGroup
+	for _, s := range servers {
+		stops.Go(s.close)
+	}
+	stops.Wait()
+	for _, w := range workers {
+		w.pool.close()
+	}
+	gw.wg.Wait()
+	gw.upstreams.close()
+}
+
+func (g *generation) upstreamByName(name string) *Upstream {
+	for _, u := range g.decl.Upstreams {
+		if u.Name == name {
+			return u
 		}
-	})
-	defer stop()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
 	}
 	return nil
-}
-
-// orderedHeaders is a request's header lines; net/http keeps the order within
-// a name.
-func orderedHeaders(r *http.Request) headers {
-	hs := headers{}
-	if r.Host != "" {
-		hs.add("host", r.Host)
-	}
-	for _, name := range sortedKeys(r.Header) {
-		for _, v := range r.Header[name] {
-			hs.add(strings.ToLower(name), v)
-		}
-	}
-	return hs
 }

@@ -8,11 +8,9 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,140 +18,6 @@ import (
 
 	"github.com/kong-prefect/kong-prefect/pluginserver"
 )
-
-// access is a plugin's access phase, as a test scripts it.
-type access func(ctx context.Context, config map[string]any, e *pluginserver.Event)
-
-type scripted struct {
-	run    access
-	config map[string]any
-}
-
-func (s scripted) Access(ctx context.Context, e *pluginserver.Event) { s.run(ctx, s.config, e) }
-
-// script is a plugin "name" with one string field, "who".
-func script(name string, priority int, run access) *pluginserver.Plugin {
-	return &pluginserver.Plugin{
-		Name: name, Version: "1.0.0", Priority: priority,
-		Schema: map[string]any{"name": name, "fields": []any{map[string]any{"config": map[string]any{
-			"type": "record", "fields": []any{
-				map[string]any{"who": map[string]any{"type": "string", "default": "nobody", "referenceable": true, "description": "who is meant"}},
-				map[string]any{"n": map[string]any{"type": "integer", "between": []int{1, 9}}},
-			}}}}},
-		Compile: func(data []byte) pluginserver.Handler {
-			s := scripted{run: run}
-			_ = json.Unmarshal(data, &s.config)
-			return s
-		},
-	}
-}
-
-// logs collects the gateway's log.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
-type rig struct {
-	t        *testing.T
-	settings Settings
-	gateway  *Gateway
-	url      string
-	logs     *logs
-}
-
-// newRig serves the scripted plugins on a socket and puts the gateway before
-// them.
-func newRig(t *testing.T, kongYML string, plugins ...*pluginserver.Plugin) *rig {
-	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "dg") // a socket's path is short
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "s")
-	server, err := pluginserver.New(pluginserver.Options{Plugins: plugins})
-	require.NoError(t, err)
-	listener, err := pluginserver.Listen(socket)
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	go func() { _ = server.Serve(ctx, listener, time.Second) }()
-
-	r := &rig{t: t, logs: &logs{}, settings: Settings{
-		DeclarativeConfig: filepath.Join(dir, "kong.yml"), Prefix: dir, LogLevel: "debug", Plugins: []string{"bundled"},
-		MaxReruns: 3, ReadTimeout: 5 * time.Second, Workers: 1,
-		Env: func(k string) (string, bool) { return "from " + k, k == "WHO" },
-	}}
-	for _, p := range plugins {
-		dump := filepath.Join(dir, p.Name+".json")
-		f, err := os.Create(dump)
-		require.NoError(t, err)
-		require.NoError(t, pluginserver.Dump(f, p))
-		require.NoError(t, f.Close())
-		r.settings.Plugins = append(r.settings.Plugins, p.Name)
-		r.settings.PluginServers = append(r.settings.PluginServers, PluginServer{Name: p.Name, Socket: socket, QueryCmd: "cat " + dump})
-	}
-	r.write(kongYML)
-	r.gateway, err = New(r.settings, r.logs)
-	require.NoError(t, err)
-	t.Cleanup(r.gateway.Close)
-	front := httptest.NewServer(r.gateway)
-	t.Cleanup(front.Close)
-	r.url = front.URL
-	return r
-}
-
-func (r *rig) write(kongYML string) {
-	r.t.Helper()
-	require.NoError(r.t, os.WriteFile(r.settings.DeclarativeConfig, []byte(kongYML), 0o600))
-}
-
-func (r *rig) do(req *http.Request) (status int, body string, header http.Header) {
-	r.t.Helper()
-	resp, err := http.DefaultClient.Do(req)
-	require.NoError(r.t, err)
-	defer resp.Body.Close() //nolint:errcheck // read-only
-	data, err := io.ReadAll(resp.Body)
-	require.NoError(r.t, err)
-	return resp.StatusCode, string(data), resp.Header
-}
-
-func (r *rig) get(path string) (int, string, http.Header) {
-	r.t.Helper()
-	req, err := http.NewRequest(http.MethodGet, r.url+path, nil)
-	require.NoError(r.t, err)
-	return r.do(req)
-}
-
-// answerWith exits with what the test wants to see.
-func answerWith(e *pluginserver.Event, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		panic(err)
-	}
-	e.Exit(200, body, nil)
-}
-
-func upstream(t *testing.T) string {
-	t.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		_ = json.NewEncoder(w).Encode(map[string]any{"path": r.URL.Path, "query": r.URL.RawQuery, "host": r.Host, "header": r.Header, "body": string(body), "method": r.Method})
-	}))
-	t.Cleanup(s.Close)
-	return s.URL
-}
 
 func TestMostSpecificPluginRunsAndHigherPriorityFirst(t *testing.T) {
 	t.Parallel()
@@ -213,14 +77,15 @@ services:
 			}
 		}
 		e.ClearHeader("x-name")
-		e.SetHeaders([]pluginserver.Header{{Name: "X-Set", Values: []string{"a\r\nX-Injected: 1"}}, {Name: "X-Forwarded-For", Values: []string{"1.2.3.4"}}})
+		e.SetHeaders([]pluginserver.Header{{Name: "X-Set", Values: []string{"a\r\nX-Injected: 1"}}, {Name: "X-Dropped", Values: []string{"by Connection"}},
+			{Name: "X-Forwarded-For", Values: []string{"1.2.3.4"}}})
 	}))
 	req, err := http.NewRequest(http.MethodPost, r.url+"/r/x%2Fy?q=1", strings.NewReader("hello"))
 	require.NoError(t, err)
 	req.Header["X_name"] = []string{"underscore"}
 	req.Header["X-Name"] = []string{"dash"}
 	req.Header["X-Latin1"] = []string{"caf\xe9"}
-	req.Header["Connection"] = []string{"X-Set"}
+	req.Header["Connection"] = []string{"X-Dropped"}
 	req.Header["X-Forwarded-For"] = []string{"6.6.6.6"}
 	status, body, _ := r.do(req)
 	require.Equal(t, 200, status, body)
@@ -236,8 +101,9 @@ services:
 	require.Equal(t, []string{"yes"}, got.Header["X-Raw"], "raw bytes reach the plugin")
 	require.Equal(t, []string{"underscore"}, got.Header["X_name"], "the other spelling stays")
 	require.NotContains(t, got.Header, "X-Name")
-	require.Equal(t, []string{"a%0D%0AX-Injected: 1"}, got.Header["X-Set"], "escaped, and not taken away by Connection")
-	require.Equal(t, []string{"127.0.0.1"}, got.Header["X-Forwarded-For"], "Kong's own value")
+	require.Equal(t, []string{"a%0D%0AX-Injected: 1"}, got.Header["X-Set"], "escaped")
+	require.NotContains(t, got.Header, "X-Dropped", "Kong lets a client's Connection header take away what a plugin set")
+	require.Equal(t, []string{"6.6.6.6, 127.0.0.1"}, got.Header["X-Forwarded-For"], "Kong's own value, whatever the plugin set")
 }
 
 func TestBodiesInMemoryAndInFiles(t *testing.T) {
@@ -261,15 +127,16 @@ services:
 		}
 		answerWith(e, map[string]any{"file": body.FilePath != "", "bytes": len(data)})
 	}))
-	for size, inFile := range map[int]bool{0: false, 8192: false, 8193: true, 3 << 20: true} {
+	for size, inFile := range map[int]bool{0: false, 8192: false, 10239: false, 10240: true, 3 << 20: true} {
 		req, err := http.NewRequest(http.MethodPost, r.url+"/r", strings.NewReader(strings.Repeat("x", size)))
 		require.NoError(t, err)
 		_, body, _ := r.do(req)
 		require.JSONEq(t, fmt.Sprintf(`{"file":%t,"bytes":%d}`, inFile, size), body)
 	}
-	left, err := filepath.Glob(filepath.Join(r.settings.Prefix, "client_body_*"))
-	require.NoError(t, err)
-	require.Empty(t, left)
+	require.Eventually(t, func() bool {
+		left, err := filepath.Glob(filepath.Join(r.settings.Prefix, "client_body_temp", "*"))
+		return err == nil && len(left) == 0
+	}, 5*time.Second, 5*time.Millisecond)
 }
 
 func TestExitAsKongAnswersIt(t *testing.T) {
@@ -357,26 +224,20 @@ services:
 func TestAProcessThatDiesIsStartedAgain(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	ctx, cancel := context.WithCancel(t.Context())
-	g := &Gateway{settings: Settings{Prefix: dir, Env: os.LookupEnv}, log: newLogger(io.Discard, "debug")}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		g.supervise(ctx, PluginServer{Name: "p", StartCmd: "env PATH=/usr/bin:/bin sh -c 'env >> out'"})
-	}()
+	v := startSupervisor(PluginServer{Name: "p", StartCmd: "env PATH=/usr/bin:/bin sh -c 'env >> " + dir + "/out'"},
+		Settings{Env: os.LookupEnv}, newLogger(io.Discard, "debug"))
+	defer v.close()
 	var out []byte
 	require.Eventually(t, func() bool {
 		out, _ = os.ReadFile(filepath.Join(dir, "out"))
 		return bytes.Count(out, []byte("PWD=")) >= 2
 	}, 10*time.Second, 20*time.Millisecond)
-	cancel()
-	<-ended
 	require.NotContains(t, string(out), "HOME=", "the environment holds nothing but PWD")
 }
 
 func TestWhatCannotBeHonouredIsRefusedByName(t *testing.T) {
 	t.Parallel()
-	_, err := SettingsFromEnv([]string{"KONG_DATABASE=postgres", "KONG_PREFIX=/p", "KONG_ROLE=data_plane", "KONG_FANCY=1", "KONG_PROXY_LISTEN=0.0.0.0:8443 ssl", "KONG_TRUSTED_IPS=0.0.0.0/0"})
+	_, err := SettingsFromEnv([]string{"KONG_DATABASE=postgres", "KONG_PREFIX=/p", "KONG_ROLE=data_plane", "KONG_FANCY=1", "KONG_PROXY_LISTEN=0.0.0.0:8443 ssl", "KONG_TRUSTED_IPS=all"})
 	for _, name := range []string{"KONG_DATABASE", "KONG_DECLARATIVE_CONFIG", "KONG_ROLE", "KONG_FANCY", `flag "ssl"`, "KONG_TRUSTED_IPS"} {
 		require.ErrorContains(t, err, name, "all at once")
 	}
@@ -386,7 +247,7 @@ func TestWhatCannotBeHonouredIsRefusedByName(t *testing.T) {
 _format_version: "3.0"
 plugins:
 - {name: p, config: {n: 12, x: 1}}
-- {name: rate-limiting, config: {minute: 5}}
+- {name: rate-limiting, config: {policy: redis}}
 - {name: pre-function}
 services:
 - name: s
@@ -400,7 +261,10 @@ certificates: []
 	err = r.gateway.Reload()
 	for _, problem := range []string{
 		"plugins[0].config.n (line 4): value should be between 1 and 9", "plugins[0].config.x (line 4): unknown field",
-		`plugin "rate-limiting" is not done here`, `plugin "pre-function" is not done here`, "services[0].color", "paths", "who", "upstreams",
+		"plugins[1].config.policy (line 5): expected one of: local", "at least one of these fields must be non-empty: 'config.second'",
+		"plugin 'pre-function' is Kong's, devgateway does not have it", "services[0].color (line 10): unknown field",
+		"services[0].routes[0].paths[0]", "services[0].routes[0].plugins[0].config.who", "upstreams (line 13): expected an array",
+		"certificates (line 14): Kong has this, devgateway does not",
 	} {
 		require.ErrorContains(t, err, problem)
 	}
@@ -408,9 +272,6 @@ certificates: []
 	disabled := r.settings
 	disabled.Plugins = []string{"bundled"}
 	r.write("_format_version: \"3.0\"\nplugins: [{name: p}]\n")
-	_, err = New(disabled, io.Discard)
-	require.ErrorContains(t, err, `plugin "p" is not in KONG_PLUGINS`)
-	disabled.AdminListen = "127.0.0.1:8001"
-	_, err = New(disabled, io.Discard)
-	require.ErrorContains(t, err, "KONG_ADMIN_LISTEN")
+	_, err = Start(t.Context(), Options{Settings: disabled, Log: io.Discard})
+	require.ErrorContains(t, err, "plugin 'p' not enabled")
 }

@@ -16,6 +16,30 @@ type header struct {
 // what a plugin or an upstream sees must be what the client sent.
 type headers []header
 
+func (h headers) first(name string) (string, bool) {
+	for _, l := range h {
+		if strings.EqualFold(l.name, name) {
+			return l.value, true
+		}
+	}
+	return "", false
+}
+
+func (h headers) values(name string) []string {
+	var out []string
+	for _, l := range h {
+		if strings.EqualFold(l.name, name) {
+			out = append(out, l.value)
+		}
+	}
+	return out
+}
+
+func (h headers) has(name string) bool {
+	_, ok := h.first(name)
+	return ok
+}
+
 func (h *headers) add(name, value string) { *h = append(*h, header{name, value}) }
 
 func (h *headers) del(name string) {
@@ -54,20 +78,6 @@ func (h *headers) set(name string, values ...string) {
 		out = append(out, header{name, v})
 	}
 	*h = out
-}
-
-// keepLast drops all lines of a name but the last: what Kong's exit makes of
-// a list of challenges.
-func (h *headers) keepLast(name string) {
-	last := ""
-	for _, l := range *h {
-		if strings.EqualFold(l.name, name) {
-			last = l.value
-		}
-	}
-	if last != "" {
-		h.set(name, last)
-	}
 }
 
 // table is the Lua table Kong makes of header lines: lower-case names, a

@@ -62,6 +62,70 @@ func (e *ConfigError) Problems() []string {
 	return out
 }
 
+// fields is the problems as the tree Kong's POST /config answers with.
+func (e *ConfigError) fields() any {
+	root := &errorNode{}
+	for _, p := range e.problems {
+		root.put(p.path, p.msg)
+	}
+	return root.json()
+}
+
+type errorNode struct {
+	msg  string
+	keys map[string]*errorNode
+	list map[int]*errorNode
+}
+
+func (n *errorNode) put(path []any, msg string) {
+	if len(path) == 0 {
+		if n.msg == "" {
+			n.msg = msg
+		}
+		return
+	}
+	switch k := path[0].(type) {
+	case string:
+		if n.keys == nil {
+			n.keys = map[string]*errorNode{}
+		}
+		if n.keys[k] == nil {
+			n.keys[k] = &errorNode{}
+		}
+		n.keys[k].put(path[1:], msg)
+	case int:
+		if n.list == nil {
+			n.list = map[int]*errorNode{}
+		}
+		if n.list[k] == nil {
+			n.list[k] = &errorNode{}
+		}
+		n.list[k].put(path[1:], msg)
+	}
+}
+
+func (n *errorNode) json() any {
+	switch {
+	case n.keys != nil:
+		m := map[string]any{}
+		for k, c := range n.keys {
+			m[k] = c.json()
+		}
+		return m
+	case n.list != nil:
+		last := 0
+		for i := range n.list {
+			last = max(last, i)
+		}
+		l := make([]any, last+1) // holes are null, as a sparse Lua array encodes
+		for i, c := range n.list {
+			l[i] = c.json()
+		}
+		return l
+	}
+	return n.msg
+}
+
 // lineOf finds the line of the deepest part of path that is in the document.
 func lineOf(n *yaml.Node, path []any) int {
 	if n == nil {

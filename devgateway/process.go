@@ -2,174 +2,147 @@ package devgateway
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 )
 
 const (
-	// queryLimit bounds a query_cmd.
-	queryLimit = 10 * time.Second
+	// respawnAfter is the least time between two starts of a server.
+	respawnAfter = time.Second
 	// killAfter is what Kong leaves a plugin server between SIGTERM and
 	// SIGKILL: 10 to 100 ms were measured.
 	killAfter = 50 * time.Millisecond
-	// respawnAfter is the least time between two starts of a server.
-	respawnAfter = time.Second
+	// queryLimit bounds a query_cmd.
+	queryLimit = 30 * time.Second
 )
 
-// hosted is a plugin of an external server.
-type hosted struct {
-	name     string
-	priority int
-	schema   *pluginSchema
-	pool     *pool
-
-	mu        sync.Mutex
-	instances map[string]instance // by plugin id
-}
-
-// query runs a query_cmd and reads what it says of its plugin.
-func query(s PluginServer) (*hosted, error) {
-	fail := func(err error) (*hosted, error) {
-		return nil, fmt.Errorf("pluginserver %s: query_cmd %q: %w", s.Name, s.QueryCmd, err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), queryLimit)
+// query runs a plugin server's query command, which sees the whole
+// environment. Its output counts, not its exit code.
+func query(ctx context.Context, p PluginServer) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", "exec "+s.QueryCmd)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", "exec "+p.QueryCmd)
+	cmd.Stderr = os.Stderr
+	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
-	if err != nil {
-		return fail(fmt.Errorf("%w: %s", err, bytes.TrimSpace(stderr.Bytes())))
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return nil, fmt.Errorf("pluginserver %s: query_cmd %q: %w", p.Name, p.QueryCmd, err)
 	}
-	var dump struct {
-		Protocol string
-		Plugins  []struct {
-			Name     string
-			Phases   []string
-			Priority int
-			Version  string
-			Schema   json.RawMessage
+	return out, nil
+}
+
+// supervisor keeps one start command running.
+type supervisor struct {
+	server PluginServer
+	env    []string
+	log    *logger
+	stop   chan struct{}
+	done   chan struct{}
+	once   sync.Once
+}
+
+// startSupervisor starts the command with an environment that holds nothing
+// but PWD and what nginx_main_env names.
+func startSupervisor(p PluginServer, s Settings, log *logger) *supervisor {
+	v := &supervisor{server: p, log: log, stop: make(chan struct{}), done: make(chan struct{})}
+	if wd, err := os.Getwd(); err == nil {
+		v.env = append(v.env, "PWD="+wd)
+	}
+	for _, e := range s.MainEnv {
+		if strings.Contains(e, "=") {
+			v.env = append(v.env, e)
+		} else if value, ok := s.Env(e); ok {
+			v.env = append(v.env, e+"="+value)
 		}
 	}
-	if err := json.Unmarshal(out, &dump); err != nil {
-		return fail(fmt.Errorf("prints no JSON: %w", err))
-	}
-	if dump.Protocol != "ProtoBuf:1" || len(dump.Plugins) != 1 || dump.Plugins[0].Name != s.Name {
-		return fail(errors.New("must describe this one plugin in protocol ProtoBuf:1"))
-	}
-	p := dump.Plugins[0]
-	for _, phase := range p.Phases {
-		if phase != "access" {
-			return fail(fmt.Errorf("phase %q is not done here", phase))
-		}
-	}
-	schema, err := parsePluginSchema(p.Schema)
-	if err != nil {
-		return fail(err)
-	}
-	return &hosted{name: p.Name, priority: p.Priority, schema: schema, pool: newPool(s.Socket), instances: map[string]instance{}}, nil
+	go v.run()
+	return v
 }
 
-// process keeps one plugin server running.
-type process struct {
-	cancel context.CancelFunc
-	ended  chan struct{}
-}
-
-func (p *process) stop() {
-	p.cancel()
-	<-p.ended
-}
-
-func (g *Gateway) startProcesses() []*process {
-	var started []*process
-	for _, s := range g.settings.PluginServers {
-		if s.StartCmd == "" {
-			continue
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		p := &process{cancel: cancel, ended: make(chan struct{})}
-		go func() {
-			defer close(p.ended)
-			g.supervise(ctx, s)
-		}()
-		started = append(started, p)
-	}
-	return started
-}
-
-// supervise starts the server again whenever it ends, at most once a second.
-func (g *Gateway) supervise(ctx context.Context, s PluginServer) {
+// run starts the process again whenever it ends, at most once a second.
+func (s *supervisor) run() {
+	defer close(s.done)
+	// The process dies with the thread that started it (Pdeathsig below), so
+	// that thread must live on.
+	runtime.LockOSThread()
 	for {
-		begun := time.Now()
-		err := g.runServer(ctx, s)
-		if ctx.Err() != nil {
+		next := time.After(respawnAfter)
+		s.log.kong("notice", "[pluginserver] starting pluginserver process for %s", s.server.Name)
+		if stopped := s.runOnce(); stopped {
 			return
 		}
-		g.log.kong("notice", "external pluginserver '%s' terminated: %v", s.Name, err)
 		select {
-		case <-ctx.Done():
+		case <-next:
+		case <-s.stop:
 			return
-		case <-time.After(respawnAfter - time.Since(begun)):
 		}
 	}
 }
 
-// runServer runs the command as Kong does: exec'ed by a shell, umask 0, and an
-// environment that holds nothing but PWD and what nginx_main_env names.
-func (g *Gateway) runServer(ctx context.Context, s PluginServer) error {
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", "umask 0; exec "+s.StartCmd)
-	cmd.Env = append([]string{"PWD=" + g.settings.Prefix}, g.mainEnv()...)
-	cmd.Dir = g.settings.Prefix
+func (s *supervisor) runOnce() (stopped bool) {
+	cmd := exec.Command("/bin/sh", "-c", "umask 0; exec "+s.server.StartCmd) // Kong's worker has umask 0
+	cmd.Env = s.env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = killAfter
-	out, w, err := os.Pipe()
-	if err != nil {
-		return err
-	}
+	out, w := io.Pipe()
 	cmd.Stdout, cmd.Stderr = w, w
+	cmd.WaitDelay = time.Second
 	if err := cmd.Start(); err != nil {
-		return errors.Join(err, out.Close(), w.Close())
+		s.log.kong("error", "[pluginserver] %s: %s", s.server.Name, err)
+		return false
 	}
-	_ = w.Close()
-	copied := make(chan struct{})
-	go func() { // ends with the process, which holds the other end
-		defer close(copied)
-		g.copyLog(s.Name, out)
+	pid := cmd.Process.Pid
+	s.log.kong("notice", "[pluginserver] started, pid %d", pid)
+	var logs sync.WaitGroup
+	logs.Go(func() { s.copyLog(out, pid) })
+	defer logs.Wait()
+	ended := make(chan error, 1)
+	go func() { // ends with the process
+		err := cmd.Wait()
+		_ = w.Close()
+		ended <- err
 	}()
-	err = cmd.Wait()
-	<-copied
-	return errors.Join(err, out.Close())
+	select {
+	case err := <-ended:
+		s.log.kong("notice", "external pluginserver '%s' terminated: %v", s.server.Name, err)
+		return false
+	case <-s.stop:
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-ended:
+	case <-time.After(killAfter):
+		_ = cmd.Process.Kill()
+		<-ended
+	}
+	s.log.kong("notice", "[pluginserver] successfully stopped pluginserver '%s', pid %d", s.server.Name, pid)
+	return true
 }
 
-// copyLog logs a server's output at info, where Kong puts it.
-func (g *Gateway) copyLog(name string, r io.Reader) {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		g.log.line("info", name, lines.Text())
+// copyLog logs a server's output at info, where Kong puts it: invisible at
+// Kong's default level.
+func (s *supervisor) copyLog(r io.Reader, pid int) {
+	sc := bufio.NewScanner(r)
+	sc.Buffer(nil, 1<<20)
+	for sc.Scan() {
+		if sc.Text() != "" {
+			s.log.line("info", fmt.Sprintf("%s:%d", s.server.Name, pid), sc.Text())
+		}
 	}
 	_, _ = io.Copy(io.Discard, r)
 }
 
-func (g *Gateway) mainEnv() []string {
-	var env []string
-	for _, e := range g.settings.MainEnv {
-		if name, _, given := bytes.Cut([]byte(e), []byte("=")); given {
-			env = append(env, e)
-		} else if v, ok := g.settings.Env(string(name)); ok {
-			env = append(env, e+"="+v)
-		}
-	}
-	return env
+// close sends SIGTERM, then SIGKILL, and waits for the end.
+func (s *supervisor) close() {
+	s.once.Do(func() { close(s.stop) })
+	<-s.done
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"sort"
@@ -29,12 +31,14 @@ type Settings struct {
 	AdminListen       string // empty: off
 	Plugins           []string
 	PluginServers     []PluginServer
-	LogLevel          string   // Kong's default is notice
-	MainEnv           []string // NAME or NAME=VALUE, from nginx_main_env: passed to plugin servers
-	Workers           int      // simulated workers, default 1
-	MaxReruns         int      // re-runs of one event on closed sockets, default 1000 (Kong has no limit)
-	ReadTimeout       time.Duration
-	ReloadOverlap     time.Duration
+	LogLevel          string // Kong's default is notice
+	TrustedIPs        []netip.Prefix
+	RealIPHeader      string                      // default X-Real-IP
+	MainEnv           []string                    // NAME or NAME=VALUE, from nginx_main_env: passed to plugin servers
+	Workers           int                         // simulated workers, default 1
+	MaxReruns         int                         // re-runs of one event on closed sockets, default 1000 (Kong has no limit)
+	ReadTimeout       time.Duration               // of each read from a plugin server, default 60 s
+	ReloadOverlap     time.Duration               // how long a reload leaves the old plugin servers, default none
 	Env               func(string) (string, bool) // for vault references; default os.LookupEnv
 	Warnings          []string
 }
@@ -59,8 +63,8 @@ func SettingsFromEnv(environ []string) (Settings, error) {
 		}
 	}
 	s := Settings{
-		LogLevel: "notice",
-		Env:      func(k string) (string, bool) { v, ok := env[k]; return v, ok },
+		LogLevel: "notice", RealIPHeader: "X-Real-IP",
+		Env: func(k string) (string, bool) { v, ok := env[k]; return v, ok },
 	}
 	r := &settingsReader{env: env, used: map[string]bool{}}
 	r.basics(&s)
@@ -115,6 +119,16 @@ func (r *settingsReader) basics(s *Settings) {
 		}
 		s.LogLevel = l
 	}
+	for _, p := range splitList(r.get("KONG_TRUSTED_IPS")) {
+		if prefix, err := parsePrefix(p); err != nil {
+			r.refuse("KONG_TRUSTED_IPS: %q is no address or network", p)
+		} else {
+			s.TrustedIPs = append(s.TrustedIPs, prefix)
+		}
+	}
+	if h := r.get("KONG_REAL_IP_HEADER"); h != "" {
+		s.RealIPHeader = h
+	}
 	if f := r.get("KONG_ROUTER_FLAVOR"); f != "" && f != "traditional_compatible" {
 		r.refuse("KONG_ROUTER_FLAVOR %q: only traditional_compatible is done here", f)
 	}
@@ -122,14 +136,23 @@ func (r *settingsReader) basics(s *Settings) {
 		r.refuse("KONG_ROLE %q: only traditional is done here", role)
 	}
 	s.MainEnv = mainEnv(r.get("KONG_NGINX_MAIN_ENV"))
+	s.Workers = r.workers()
 	r.ownOptions(s)
 }
 
 func (r *settingsReader) ownOptions(s *Settings) {
-	s.Workers = r.count("DEVGATEWAY_WORKERS", 1)
 	s.MaxReruns = r.count("DEVGATEWAY_MAX_RERUNS", 1000)
 	s.ReadTimeout = time.Duration(r.count("DEVGATEWAY_READ_TIMEOUT_MS", 60000)) * time.Millisecond
 	s.ReloadOverlap = time.Duration(r.count("DEVGATEWAY_RELOAD_OVERLAP_MS", 500)) * time.Millisecond
+}
+
+// workers: DEVGATEWAY_WORKERS, or Kong's own setting, or one.
+func (r *settingsReader) workers() int {
+	n := 1
+	if v := r.get("KONG_NGINX_WORKER_PROCESSES"); v != "" && v != "auto" {
+		n = r.count("KONG_NGINX_WORKER_PROCESSES", 1)
+	}
+	return r.count("DEVGATEWAY_WORKERS", n)
 }
 
 func (r *settingsReader) count(key string, def int) int {
@@ -212,6 +235,37 @@ func mainEnv(v string) []string {
 		}
 	}
 	return out
+}
+
+func (s Settings) withDefaults() Settings {
+	s.Workers = max(s.Workers, 1)
+	if s.MaxReruns < 1 {
+		s.MaxReruns = 1000
+	}
+	if s.ReadTimeout <= 0 {
+		s.ReadTimeout = 60 * time.Second
+	}
+	if s.RealIPHeader == "" {
+		s.RealIPHeader = "X-Real-IP"
+	}
+	if s.LogLevel == "" {
+		s.LogLevel = "notice"
+	}
+	if s.Env == nil {
+		s.Env = os.LookupEnv
+	}
+	return s
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	if strings.Contains(s, "/") {
+		return netip.ParsePrefix(s)
+	}
+	a, err := netip.ParseAddr(s)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return netip.PrefixFrom(a, a.BitLen()), nil
 }
 
 func splitList(s string) []string {

@@ -1,6 +1,7 @@
 package devgateway
 
 import (
+	"fmt"
 	"strings"
 )
 
@@ -99,6 +100,17 @@ func unhex(c byte) int {
 	return -1
 }
 
+const pathSafe = "!#$&'()*+,/:;=?@[]-_.~%"
+
+func alnum(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
+
+// escapePath makes a path fit for a request line; it leaves "%" and "?" alone.
+func escapePath(s string) string {
+	return escapeBytes(s, func(c byte) bool { return !alnum(c) && strings.IndexByte(pathSafe, c) < 0 })
+}
+
 // unescapeURI is ngx.unescape_uri with "+" kept or turned into a space.
 func unescapeURI(s string, plus bool) string {
 	if !strings.ContainsAny(s, "%+") {
@@ -116,6 +128,11 @@ func unescapeURI(s string, plus bool) string {
 		}
 	}
 	return b.String()
+}
+
+// escapeArg is ngx.escape_uri for a query argument.
+func escapeArg(s string) string {
+	return escapeBytes(s, func(c byte) bool { return !alnum(c) && strings.IndexByte("-._~!'()*", c) < 0 })
 }
 
 // nginxURI is nginx's $uri: fully decoded, slashes merged, dots resolved. It
@@ -178,4 +195,48 @@ func queryTable(raw string, limit int) dict {
 		}
 	}
 	return d
+}
+
+// encodeQuery is Kong's set_query: names in order, true as a bare flag.
+func encodeQuery(args dict) (string, error) {
+	var parts []string
+	for _, k := range sortedKeys(args) {
+		s, err := encodeArg(k, args[k])
+		if err != nil {
+			return "", err
+		}
+		if s != "" {
+			parts = append(parts, s)
+		}
+	}
+	return strings.Join(parts, "&"), nil
+}
+
+func encodeArg(k string, v any) (string, error) {
+	switch x := v.(type) {
+	case bool:
+		if x {
+			return escapeArg(k), nil
+		}
+		return "", nil
+	case string, float64:
+		return escapeArg(k) + "=" + escapeArg(luaText(x)), nil
+	case list:
+		var parts []string
+		for _, e := range x {
+			if e == nil {
+				break
+			}
+			if _, nested := e.(list); nested {
+				return "", fmt.Errorf("attempt to use table as query arg value")
+			}
+			s, err := encodeArg(k, e)
+			if err != nil {
+				return "", err
+			}
+			parts = append(parts, s)
+		}
+		return strings.Join(parts, "&"), nil
+	}
+	return "", nil
 }

@@ -1,6 +1,7 @@
 package devgateway
 
 import (
+	"encoding/binary"
 	"errors"
 	"math"
 	"sort"
@@ -36,7 +37,7 @@ func parseMessage(b []byte) (message, error) {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
-			return nil, errWire
+			return m, nil // Kong's decoder stops at a tag it can't read
 		}
 		b = b[n:]
 		f := wireField{kind: typ}
@@ -75,11 +76,6 @@ func (m message) str(n protowire.Number) string {
 func (m message) int(n protowire.Number) int64 {
 	f, _ := m.last(n)
 	return int64(f.num)
-}
-
-func (m message) has(n protowire.Number) bool {
-	_, ok := m.last(n)
-	return ok
 }
 
 // decodeValue reads a google.protobuf.Value the way Kong unwraps it: a null
@@ -234,6 +230,11 @@ func appendMessage(b []byte, n protowire.Number, m []byte) []byte {
 	return protowire.AppendBytes(b, m)
 }
 
+func appendInt(b []byte, n protowire.Number, v int64) []byte {
+	b = protowire.AppendTag(b, n, protowire.VarintType)
+	return protowire.AppendVarint(b, uint64(v))
+}
+
 // wrapString is the message String (or ByteString) holding s; nil is the
 // empty message, so a plugin can't tell nil from "".
 func wrapString(s string) []byte {
@@ -241,4 +242,15 @@ func wrapString(s string) []byte {
 		return nil
 	}
 	return appendBytes(nil, 1, s)
+}
+
+func wrapBool(v bool) []byte {
+	return appendInt(nil, 1, int64(protowire.EncodeBool(v)))
+}
+
+func wrapInt(v int64) []byte { return appendInt(nil, 1, v) }
+
+func wrapNumber(v float64) []byte {
+	b := protowire.AppendTag(nil, 1, protowire.Fixed64Type)
+	return binary.LittleEndian.AppendUint64(b, math.Float64bits(v))
 }

@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -29,31 +28,23 @@ func run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	listener, err := net.Listen("tcp", settings.ProxyListen)
-	if err != nil {
-		return err
-	}
-	gateway, err := devgateway.New(settings, os.Stderr)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	gateway, err := devgateway.Start(ctx, devgateway.Options{Settings: settings})
 	if err != nil {
 		return err
 	}
 	defer gateway.Close()
-	go reloadOnHangup(ctx, gateway)
-	fmt.Printf("devgateway: ready proxy=http://%s\n", listener.Addr())
-	return gateway.Serve(ctx, listener)
-}
-
-// reloadOnHangup ends with the context.
-func reloadOnHangup(ctx context.Context, g *devgateway.Gateway) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
+	if admin := gateway.AdminURL(); admin != "" {
+		fmt.Printf("devgateway: admin=%s\n", admin)
+	}
+	fmt.Printf("devgateway: ready proxy=%s\n", gateway.ProxyURL())
 	for {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-hangup:
-			if err := g.Reload(); err != nil {
+			if err := gateway.Reload(); err != nil {
 				fmt.Fprintf(os.Stderr, "devgateway: reload refused: %v\n", err)
 			}
 		}
