@@ -2,6 +2,7 @@ package claims_test
 
 import (
 	"fmt"
+	"maps"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -21,7 +22,7 @@ func identity(t *testing.T, preset string, change map[string]any) (claims.Identi
 	require.NoError(t, err)
 	verified, err := verifier.Verify(t.Context(), issuer.Mint(t, change))
 	require.NoError(t, err)
-	mapper, err := claims.NewMapper(preset, []string{"agent-planner"})
+	mapper, err := claims.NewMapper(claims.Options{Preset: preset, Agents: []string{"agent-planner"}})
 	require.NoError(t, err)
 	id, err := mapper.Identity(verified)
 	require.Equal(t, issuer.URL, id.Issuer)
@@ -55,13 +56,7 @@ func TestIdentity(t *testing.T) {
 			claims.Identity{Subject: "5d1a", Kind: claims.User}},
 		"actors, the nearest first": {"generic", map[string]any{"sub": "5d1a", "client_id": tokentest.Absent, "scope": tokentest.Absent,
 			"act": map[string]any{"sub": "agent-planner", "act": map[string]any{"client_id": "portal"}}},
-			claims.Identity{Subject: "5d1a", Kind: claims.User, Actors: []claims.Actor{{Subject: "agent-planner"}, {Client: "portal"}}}},
-		"keycloak service account": {"keycloak", map[string]any{"sub": "uuid", "azp": "svc-nightly", "client_id": "svc-nightly",
-			"preferred_username": "service-account-svc-nightly", "email_verified": false, "scope": "email profile"},
-			claims.Identity{Subject: "uuid", Kind: claims.Service, Name: "service-account-svc-nightly", Client: "svc-nightly", Scopes: []string{"email", "profile"}}},
-		"keycloak person with a service account's name": {"keycloak", map[string]any{"sub": "uuid", "azp": "portal", "client_id": tokentest.Absent, "sid": "s",
-			"preferred_username": "service-account-svc-nightly", "scope": tokentest.Absent},
-			claims.Identity{Subject: "uuid", Kind: claims.User, Name: "service-account-svc-nightly", Client: "portal"}},
+			claims.Identity{Subject: "5d1a", Kind: claims.User, Actors: []claims.Actor{{Subject: "agent-planner", Kind: claims.Agent}, {Client: "portal"}}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -101,6 +96,76 @@ func TestWhatCannotBeReadIsRefused(t *testing.T) {
 
 func TestUnknownPreset(t *testing.T) {
 	t.Parallel()
-	_, err := claims.NewMapper("keyclock", nil)
-	require.ErrorContains(t, err, "there are: generic, keycloak")
+	_, err := claims.NewMapper(claims.Options{Preset: "keyclock"})
+	require.ErrorContains(t, err, "there are: auth0, aws-iam")
+}
+
+// identityWith is what options make of claims.
+func identityWith(t *testing.T, o claims.Options, given map[string]any) (claims.Identity, error) {
+	t.Helper()
+	base := map[string]any{"iss": "x", "sub": "5d1a", "aud": "kong-prefect", "iat": float64(1795000000), "exp": float64(1795000300)}
+	maps.Copy(base, given)
+	mapper, err := claims.NewMapper(o)
+	require.NoError(t, err)
+	return mapper.Identity(verify(t, claims.Preset{}, base))
+}
+
+func TestConfiguredPathsReplaceThePresets(t *testing.T) {
+	t.Parallel()
+	id, err := identityWith(t, claims.Options{Preset: "keycloak", Paths: claims.Paths{
+		Groups: []string{"/realm_access/roles", "/resource_access/*/roles"}, Attributes: map[string]string{"team": "/org/team"},
+	}}, map[string]any{
+		"preferred_username": "alice", "groups": []any{"left out"}, "org": map[string]any{"team": "data"},
+		"realm_access":    map[string]any{"roles": []any{"a"}},
+		"resource_access": map[string]any{"app": map[string]any{"roles": []any{"b"}}, "other": map[string]any{"roles": []any{"c", "a"}}},
+	})
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", "b", "c"}, id.Groups)
+	require.Equal(t, "alice", id.Username, "what isn't named stays the preset's")
+	require.Equal(t, map[string]any{"team": "data"}, id.Attributes)
+}
+
+func TestAConfiguredSubjectMustBeThere(t *testing.T) {
+	t.Parallel()
+	o := claims.Options{Preset: "generic", Paths: claims.Paths{Subject: []string{"employee"}}}
+	id, err := identityWith(t, o, map[string]any{"employee": "E-1"})
+	require.NoError(t, err)
+	require.Equal(t, "E-1", id.Subject)
+	for _, employee := range []any{nil, "", "E\r\n1", float64(7)} {
+		_, err = identityWith(t, o, map[string]any{"employee": employee})
+		require.ErrorIs(t, err, claims.ErrInvalid, "%v", employee)
+	}
+}
+
+func TestNestedGroups(t *testing.T) {
+	t.Parallel()
+	id, err := identityWith(t, claims.Options{Preset: "generic", GroupSeparator: "/"}, map[string]any{"groups": []any{"/data/emea/berlin", "ops", "/data/apac"}})
+	require.NoError(t, err)
+	require.Equal(t, []string{"/data/emea/berlin", "ops", "/data/apac", "/data/emea", "/data"}, id.Groups)
+	id, err = identityWith(t, claims.Options{Preset: "generic"}, map[string]any{"groups": []any{"/data/emea"}})
+	require.NoError(t, err)
+	require.Equal(t, []string{"/data/emea"}, id.Groups, "names stay exact unless told otherwise")
+}
+
+func TestServiceAccountsByName(t *testing.T) {
+	t.Parallel()
+	o := claims.Options{Preset: "zitadel", ServiceAccounts: []string{"svc-nightly", "agent-planner"}, Agents: []string{"agent-planner"}}
+	for client, kind := range map[string]claims.Kind{"svc-nightly": claims.Service, "agent-planner": claims.Agent, "portal": claims.User} {
+		id, err := identityWith(t, o, map[string]any{"client_id": client})
+		require.NoError(t, err)
+		require.Equal(t, kind, id.Kind, client)
+	}
+	id, err := identityWith(t, o, nil)
+	require.NoError(t, err)
+	require.Equal(t, claims.User, id.Kind, "a token without a client is nobody's service account")
+}
+
+func TestGroupsOverage(t *testing.T) {
+	t.Parallel()
+	over := map[string]any{"oid": "o", "_claim_names": map[string]any{"groups": "src1"}, "roles": []any{"Owner"}}
+	_, err := identityWith(t, claims.Options{Preset: "entra"}, over)
+	require.ErrorIs(t, err, claims.ErrGroupsOverage)
+	id, err := identityWith(t, claims.Options{Preset: "entra", WithoutGroupsOnOverage: true}, over)
+	require.NoError(t, err)
+	require.Empty(t, id.Groups, "not even those that the token does name: the list isn't whole")
 }

@@ -1,6 +1,6 @@
 // Package claims turns a verified token into one [Identity], whatever the
-// identity provider: what each provider calls things is data ([Presets]), not
-// code.
+// identity provider: what each provider calls things is data, one file in presets/. What
+// no preset says is said in the configuration ([Options]).
 //
 // It refuses what it can't read for certain: a claim of another type than its
 // preset expects fails the request, because a guess about a group is a guess

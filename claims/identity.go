@@ -12,11 +12,15 @@ const (
 
 // Identity is a caller, verified and normalized. An absent value is empty.
 type Identity struct {
-	// Subject is the token's sub, unique within Issuer and never reused.
+	// Subject is the token's sub, or the claim that the provider's preset
+	// has in its place: unique within Issuer and never reused.
 	// Together they are the caller; every other field may change.
 	Subject string `json:"subject"`
 	Issuer  string `json:"issuer"`
 	Kind    Kind   `json:"kind"`
+	// Username is what the caller signs in with. It may be given to somebody
+	// else later.
+	Username string `json:"username,omitempty"`
 	// Name is for people to read: never decide by it.
 	Name string `json:"name,omitempty"`
 	// Email is the address as the provider has it, left out where the
@@ -30,6 +34,9 @@ type Identity struct {
 	// Actors are who acts for the subject, the nearest first
 	// (RFC 8693, section 4.1).
 	Actors []Actor `json:"actors,omitempty"`
+	// Attributes are further claims under the names that preset or
+	// configuration give them: string, bool, json.Number or []string.
+	Attributes map[string]any `json:"attributes,omitempty"`
 }
 
 // Actor is one link of the chain of who acts for whom.
@@ -37,6 +44,8 @@ type Actor struct {
 	Subject string `json:"subject"`
 	Issuer  string `json:"issuer,omitempty"`
 	Client  string `json:"client,omitempty"`
+	// Kind is agent for the clients that the configuration names as such.
+	Kind Kind `json:"kind,omitempty"`
 }
 
 // Display is the shortest text by which a person recognizes the caller.

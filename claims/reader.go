@@ -1,8 +1,11 @@
 package claims
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -21,19 +24,57 @@ var pointerEscapes = strings.NewReplacer("~1", "/", "~0", "~")
 
 // lookup finds a claim; null counts as absent.
 func (r *reader) lookup(claim string) (any, bool) {
-	if !strings.HasPrefix(claim, "/") {
-		v := r.claims[claim]
-		return v, v != nil
+	if found := Lookup(r.claims, claim); len(found) > 0 {
+		return found[0], true
 	}
-	var at any = r.claims
-	for _, token := range strings.Split(claim[1:], "/") {
-		object, ok := at.(map[string]any)
-		if !ok {
-			return nil, false
+	return nil, false
+}
+
+// Lookup finds the values of a claim by its path, see [Paths]: none, one, or
+// several where the path has a `*`. null counts as absent.
+func Lookup(claims map[string]any, path string) []any {
+	if !strings.HasPrefix(path, "/") {
+		if v := claims[path]; v != nil {
+			return []any{v}
 		}
-		at = object[pointerEscapes.Replace(token)]
+		return nil
 	}
-	return at, at != nil
+	at := []any{claims}
+	for _, token := range strings.Split(path[1:], "/") {
+		var below []any
+		for _, v := range at {
+			below = appendMembers(below, v, token)
+		}
+		at = below
+	}
+	return at
+}
+
+func appendMembers(to []any, v any, token string) []any {
+	add := func(member any) {
+		if member != nil {
+			to = append(to, member)
+		}
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		if token != "*" {
+			add(v[pointerEscapes.Replace(token)])
+			break
+		}
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			add(v[name])
+		}
+	case []any:
+		if token == "*" {
+			for _, member := range v {
+				add(member)
+			}
+		} else if n, err := strconv.Atoi(token); err == nil && n >= 0 && n < len(v) {
+			add(v[n])
+		}
+	}
+	return to
 }
 
 // first gives the text of the first claim that is present.
@@ -55,18 +96,18 @@ func (r *reader) first(claims []string) string {
 // all gathers the values of several claims, each once.
 func (r *reader) all(claims []string, read func(claim string, v any) []string) []string {
 	var values []string
+	seen := map[string]bool{}
 	for _, claim := range claims {
-		v, ok := r.lookup(claim)
-		if !ok {
-			continue
-		}
-		for _, s := range read(claim, v) {
-			if len(values) == MaxGroups {
-				r.fail(claim, fmt.Sprintf("has more than %d values; let the provider send only the groups this gateway needs", MaxGroups))
-				return values
-			}
-			if !slices.Contains(values, s) {
-				values = append(values, s)
+		for _, v := range Lookup(r.claims, claim) {
+			for _, s := range read(claim, v) {
+				if len(values) == MaxGroups {
+					r.fail(claim, fmt.Sprintf("has more than %d values; let the provider send only those that this gateway needs", MaxGroups))
+					return values
+				}
+				if !seen[s] {
+					seen[s] = true
+					values = append(values, s)
+				}
 			}
 		}
 	}
@@ -104,35 +145,59 @@ func (r *reader) words(claim string, v any) []string {
 	return r.list(claim, v)
 }
 
-// verifiedEmail reports whether the provider stands by the address: it says
-// so, or says nothing.
-func (r *reader) verifiedEmail() bool {
-	v, present := r.lookup("email_verified")
-	return !present || v == true
+// names reads the names of an object's members.
+func (r *reader) names(claim string, v any) []string {
+	object, ok := v.(map[string]any)
+	if !ok {
+		r.fail(claim, "must be an object")
+		return nil
+	}
+	return slices.Sorted(maps.Keys(object))
 }
 
-// actors reads the act claim, the nearest actor first (RFC 8693, section 4.1).
-func (r *reader) actors() []Actor {
-	var actors []Actor
-	v, present := r.lookup("act")
-	for present {
-		act, ok := v.(map[string]any)
-		if !ok {
-			r.fail("act", "must be an object")
-			return nil
+// attributes reads further claims: texts, numbers, booleans, lists of texts.
+func (r *reader) attributes(paths map[string]string) map[string]any {
+	var attributes map[string]any
+	for _, name := range slices.Sorted(maps.Keys(paths)) {
+		claim := paths[name]
+		found := Lookup(r.claims, claim)
+		if len(found) == 0 {
+			continue
 		}
-		if len(actors) == MaxActors {
-			r.fail("act", fmt.Sprintf("names more than %d actors", MaxActors))
-			return nil
+		var value any
+		if single := found[0]; len(found) == 1 && isScalar(single) {
+			value = single
+		} else {
+			value = r.all([]string{claim}, r.list)
 		}
-		at := reader{claims: act}
-		actor := Actor{Subject: at.first([]string{"sub"}), Issuer: at.first([]string{"iss"}), Client: at.first([]string{"client_id", "azp"})}
-		if actor.Subject == "" && actor.Client == "" || len(at.problems) > 0 {
-			r.fail("act", "must name each actor by sub or client_id, as strings")
-			return nil
+		if attributes == nil {
+			attributes = map[string]any{}
 		}
-		actors = append(actors, actor)
-		v, present = at.lookup("act")
+		attributes[name] = value
 	}
-	return actors
+	return attributes
+}
+
+func isScalar(v any) bool {
+	switch v.(type) {
+	case string, bool, json.Number:
+		return true
+	}
+	return false
+}
+
+// emailCounts reports whether the provider stands by the address: by the claim
+// that must say so, or, where there is no such claim, by not denying it.
+func (r *reader) emailCounts(onlyIf string) bool {
+	if onlyIf != "" {
+		v, present := r.lookup(onlyIf)
+		return present && isTrue(v)
+	}
+	v, present := r.lookup("email_verified")
+	return !present || isTrue(v)
+}
+
+// isTrue takes true as providers write it.
+func isTrue(v any) bool {
+	return v == true || v == "true" || v == "1" || v == json.Number("1")
 }

@@ -19,12 +19,16 @@ type IdentityConfig struct {
 
 // IssuerConfig is one OpenID provider.
 type IssuerConfig struct {
-	Issuer            string   `json:"issuer" kong:"required,referenceable" doc:"The provider's issuer URL, exactly as its tokens carry it in iss; discovery is asked there."`
-	Audiences         []string `json:"audiences" kong:"required,len_min=1" doc:"Audiences of which a token must name one. Without it a token made for another service would do."`
-	Preset            string   `json:"preset" kong:"one_of=@presets" default:"\"generic\"" doc:"Which claims hold what: the provider's kind."`
-	Agents            []string `json:"agents" doc:"Clients of this provider that are AI agents; their service accounts get the kind agent."`
-	LeewaySeconds     int      `json:"leeway_seconds" kong:"between=0:300" default:"30" doc:"How far this node's clock and the provider's may be apart, in seconds."`
-	InsecureAllowHTTP bool     `json:"insecure_allow_http" default:"false" doc:"Takes an issuer over plain http beyond this machine. Danger: whoever is on the network in between decides which tokens are good. For closed test networks."`
+	Issuer                 string       `json:"issuer" kong:"required,referenceable" doc:"The provider's issuer URL, exactly as its tokens carry it in iss; discovery is asked there."`
+	Audiences              []string     `json:"audiences" kong:"required,len_min=1" doc:"Audiences of which a token must name one. Without it a token made for another service would do."`
+	Preset                 string       `json:"preset" kong:"one_of=@presets" default:"\"generic\"" doc:"Which claims hold what: the provider's kind."`
+	Claims                 ClaimsConfig `json:"claims" doc:"Where the tokens hold what, in place of the preset. A claim is named by its exact name, or by a JSON pointer (RFC 6901) that begins with a slash; * in a pointer stands for every member."`
+	ServiceAccounts        []string     `json:"service_accounts" doc:"Clients of this provider that stand for themselves, for providers whose tokens don't tell them from people."`
+	Agents                 []string     `json:"agents" doc:"Clients of this provider that are AI agents; their service accounts get the kind agent, and so do they where they act for somebody."`
+	GroupSeparator         string       `json:"group_separator" kong:"len_min=1" doc:"Makes groups nested: with / a member of a/b is a member of a too. Default: names stay as they are."`
+	WithoutGroupsOnOverage bool         `json:"without_groups_on_overage" default:"false" doc:"Where a provider leaves out the groups because there are too many, goes on without any instead of refusing the token."`
+	LeewaySeconds          int          `json:"leeway_seconds" kong:"between=0:300" default:"30" doc:"How far this node's clock and the provider's may be apart, in seconds."`
+	InsecureAllowHTTP      bool         `json:"insecure_allow_http" default:"false" doc:"Takes an issuer over plain http beyond this machine. Danger: whoever is on the network in between decides which tokens are good. For closed test networks."`
 }
 
 // GrantConfig gives a role.

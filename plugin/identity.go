@@ -42,16 +42,18 @@ func compileIdentity(p *Process, data []byte) (*identity, error) {
 	var issuers []token.Issuer
 	var urls []string
 	for i, is := range c.Issuers {
-		mapper, err := claims.NewMapper(is.Preset, is.Agents)
+		mapper, err := is.mapper()
 		if err != nil {
 			problems = append(problems, fmt.Errorf("issuers[%d].preset: %w", i+1, err))
 		}
 		h.mappers[is.Issuer] = mapper
+		preset, _ := claims.PresetOf(is.Preset) // an unknown one is named above
 		urls = append(urls, is.Issuer)
 		issuers = append(issuers, token.Issuer{
-			URL: is.Issuer, Audiences: is.Audiences,
-			Leeway: leeway(is.LeewaySeconds),
-			HTTP:   token.HTTPOptions{InsecureAllowHTTP: is.InsecureAllowHTTP},
+			URL: is.Issuer, Audiences: is.Audiences, AudienceClaim: preset.AudienceClaim,
+			InsecureAcceptAnyTokenType: preset.Assertions,
+			Leeway:                     leeway(is.LeewaySeconds),
+			HTTP:                       token.HTTPOptions{InsecureAllowHTTP: is.InsecureAllowHTTP},
 		})
 	}
 	grants := make([]policy.Grant, len(c.Roles))
@@ -139,9 +141,17 @@ func (h *identity) identify(ctx context.Context, headers []pluginserver.Header) 
 	// One mapper for each issuer that the verifier takes.
 	id, err := h.mappers[verified.Issuer()].Identity(verified)
 	if err != nil {
-		return Caller{}, &Problem{Code: CodeClaimsInvalid, Cause: err}
+		return Caller{}, claimsProblem(err)
 	}
 	return Caller{Identity: id, Roles: h.grants.Roles(id)}, nil
+}
+
+// claimsProblem tells the caller the claim's name at most through its code.
+func claimsProblem(err error) *Problem {
+	if errors.Is(err, claims.ErrGroupsOverage) {
+		return &Problem{Code: CodeGroupsOverage, Cause: err}
+	}
+	return &Problem{Code: CodeClaimsInvalid, Cause: err}
 }
 
 // tokenProblem keeps the verifier's sentence: it names what is wrong with the

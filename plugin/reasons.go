@@ -13,6 +13,7 @@ const (
 	CodeHeadersTooMany      = "headers_too_many"
 	CodeConnectionForbidden = "connection_header_forbidden"
 	CodeClaimsInvalid       = "claims_invalid"
+	CodeGroupsOverage       = "groups_overage"
 	CodeIdentityMissing     = "identity_missing"
 	CodeRoleNotAllowed      = "role_not_allowed"
 	CodeMethodNotAllowed    = "method_not_allowed"
@@ -67,6 +68,7 @@ var kinds = map[string]kind{
 	token.ReasonDenyListUnavailable:      {503, "The token can't be checked now; try again. The operator finds the reason in the gateway's log.", "", pluginserver.LevelErr},
 	token.ReasonReplayMemoryFull:         {503, "Too many proofs are in use now; try again.", "", pluginserver.LevelErr},
 	CodeClaimsInvalid:                    {401, "The token's claims can't be used here.", invalidToken, pluginserver.LevelWarn},
+	CodeGroupsOverage:                    {401, "The token leaves out your groups, because they are too many to fit in; the provider's administrator limits them to those that this gateway needs.", invalidToken, pluginserver.LevelWarn},
 	CodeHeadersTooMany:                   {431, "The request has too many headers to be checked; send fewer than 1000.", "", pluginserver.LevelInfo},
 	CodeConnectionForbidden:              {400, "The Connection header names a header that this gateway sets; name only headers of your own there.", "", pluginserver.LevelInfo},
 	CodeConfigInvalid:                    {500, "This route isn't set up correctly; its operator finds the field in the gateway's log.", "", pluginserver.LevelErr},
