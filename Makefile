@@ -18,7 +18,7 @@ BINARIES := kong-prefect devgateway
 PREFECT_VENV ?= $(CURDIR)/$(VENV)
 export KONG KEEP PREFECT_VENV
 
-.PHONY: help build demo test unit lint e2e replay vectors cc $(BINARIES)
+.PHONY: help build demo test unit lint e2e replay vectors cc debian $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,7 +53,7 @@ lint: ## gofmt, go vet and staticcheck, both modules
 	cd test && ../build/staticcheck ./...
 
 # The suite builds the binaries itself, with the race detector, while Prefect starts.
-e2e: cc $(PREFECT) ## the real binary between a real Prefect and a real OpenID provider (KONG=kong: on a real Kong)
+e2e: cc debian $(PREFECT) ## the real binary between a real Prefect and a real OpenID provider (KONG=kong: on a real Kong)
 	$(GO) test -race -count=1 -run TestOnRealServer ./prefectclient
 	cd test && $(GO) test -race -count=1 -p 1 -timeout 15m ./...
 
@@ -80,6 +80,16 @@ $(PREFECT): $(VENV)/installed
 	  PREFECT_HOME="$$home" PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1 \
 	  $(VENV)/bin/prefect server database upgrade -y >"$$home/log" 2>&1 || { cat "$$home/log" >&2; exit 1; }; \
 	  mv "$$home/prefect.db" $@
+
+# What the end-to-end tests start beside Prefect. RUNLEVEL=1: the packages start no service of their own. Where they can't
+# be installed, the tests that need them are skipped and say so.
+debian:
+	@missing=""; \
+	command -v redis-server >/dev/null || missing="redis-server"; \
+	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || missing="$${missing:+$$missing }postgresql"; \
+	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && \
+	  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; } || \
+	  echo "SKIPPED: the tests that need $$missing (on Debian: apt-get install $$missing)" >&2
 
 # The race detector is C: it needs a compiler.
 cc:

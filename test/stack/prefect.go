@@ -24,6 +24,9 @@ type PrefectOptions struct {
 	Venv string
 	// UI serves Prefect's web pages too, which costs a second or two at the start.
 	UI bool
+	// DatabaseURL is where the server keeps its data, such as [Postgres.PrefectURL]; it makes its tables there. Default:
+	// SQLite.
+	DatabaseURL string
 }
 
 // VenvFromEnv is the folder that PREFECT_VENV names, or fallback.
@@ -34,7 +37,7 @@ func VenvFromEnv(fallback string) string {
 	return fallback
 }
 
-// Prefect is a running Prefect server on SQLite, behind its one shared auth string.
+// Prefect is a running Prefect server, behind its one shared auth string.
 type Prefect struct {
 	dir  string
 	venv string
@@ -65,7 +68,7 @@ func NewPrefect(opts PrefectOptions) (*Prefect, error) {
 		"DO_NOT_TRACK=1",
 		"PREFECT_CLI_PROMPT=false",
 	)
-	if err := errors.Join(p.seed(), p.launch(opts.UI)); err != nil {
+	if err := errors.Join(p.seed(), p.launch(opts)); err != nil {
 		p.proc.stop()
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -85,17 +88,21 @@ func (p *Prefect) seed() error {
 	return os.WriteFile(filepath.Join(p.dir, "prefect.db"), empty, 0o600)
 }
 
-func (p *Prefect) launch(ui bool) error {
+func (p *Prefect) launch(opts PrefectOptions) error {
+	env := append(p.env[:len(p.env):len(p.env)],
+		"PREFECT_SERVER_API_AUTH_STRING="+p.auth,
+		"PREFECT_UI_API_URL="+p.APIURL(),
+		fmt.Sprintf("PREFECT_UI_ENABLED=%t", opts.UI))
+	if opts.DatabaseURL != "" {
+		env = append(env, "PREFECT_API_DATABASE_CONNECTION_URL="+opts.DatabaseURL)
+	}
 	var err error
 	p.proc, err = command{
 		name: "prefect-server",
 		path: p.bin("prefect"),
 		args: []string{"server", "start", "--host", "127.0.0.1", "--port", fmt.Sprint(p.port)},
-		env: append(p.env[:len(p.env):len(p.env)],
-			"PREFECT_SERVER_API_AUTH_STRING="+p.auth,
-			"PREFECT_UI_API_URL="+p.APIURL(),
-			fmt.Sprintf("PREFECT_UI_ENABLED=%t", ui)),
-		dir: p.dir,
+		env:  env,
+		dir:  p.dir,
 	}.start()
 	return err
 }

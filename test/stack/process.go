@@ -28,6 +28,9 @@ type command struct {
 	args []string // without the program's name
 	env  []string
 	dir  string // working directory; the log is written to dir/name.log
+
+	owner *syscall.Credential // whom it runs as; default: ourselves
+	quit  syscall.Signal      // what ends it kindly; default SIGTERM
 }
 
 // process is one started program with everything it started in turn: a process group with a watchdog.
@@ -35,6 +38,7 @@ type process struct {
 	name     string
 	logPath  string
 	pid      int
+	quit     syscall.Signal
 	done     chan struct{} // closed when the program has ended and exitErr is set
 	exitErr  error
 	stopOnce sync.Once
@@ -52,11 +56,14 @@ func (c command) start() (*process, error) {
 	cmd.Env, cmd.Dir = c.env, c.dir
 	// A file and not a pipe: a grandchild that keeps the descriptor open can't block Wait.
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: c.owner}
+	if c.quit == 0 {
+		c.quit = syscall.SIGTERM
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.name, err)
 	}
-	p := &process{name: c.name, logPath: log.Name(), pid: cmd.Process.Pid, done: make(chan struct{})}
+	p := &process{name: c.name, logPath: log.Name(), pid: cmd.Process.Pid, quit: c.quit, done: make(chan struct{})}
 	// Before Wait: the group is there to be joined as long as nobody has reaped its leader.
 	err = p.guard()
 	go func() {
@@ -91,7 +98,7 @@ func (p *process) stop() {
 		return
 	}
 	p.stopOnce.Do(func() {
-		_ = syscall.Kill(-p.pid, syscall.SIGTERM)
+		_ = syscall.Kill(-p.pid, p.quit)
 		select {
 		case <-p.done:
 		case <-time.After(stopGrace):
