@@ -6,7 +6,8 @@ package plugin
 //
 //	json     the field's name
 //	kong     Kong's validators, by its names: required, len_min=1,
-//	         one_of=a|b, between=0:300, match=PATTERN, referenceable, encrypted
+//	         one_of=a|b, between=0:300, match=PATTERN, referenceable, encrypted;
+//	         element=referenceable and element_one_of=a|b are for a list's items
 //	default  the default, as JSON
 //	doc      what the field means, with unit and danger
 
@@ -15,20 +16,18 @@ type IdentityConfig struct {
 	Issuers []IssuerConfig `json:"issuers" kong:"required,len_min=1" doc:"The OpenID providers whose tokens are taken. Any other token is refused."`
 	Roles   []GrantConfig  `json:"roles" doc:"Who has which role. Nobody has one that isn't given here."`
 	Realm   string         `json:"realm" kong:"len_min=1,match=^[%w%-%._ ]+$" default:"\"kong-prefect\"" doc:"The realm named in WWW-Authenticate challenges."`
-}
 
-// IssuerConfig is one OpenID provider.
-type IssuerConfig struct {
-	Issuer                 string       `json:"issuer" kong:"required,referenceable" doc:"The provider's issuer URL, exactly as its tokens carry it in iss; discovery is asked there."`
-	Audiences              []string     `json:"audiences" kong:"required,len_min=1" doc:"Audiences of which a token must name one. Without it a token made for another service would do."`
-	Preset                 string       `json:"preset" kong:"one_of=@presets" default:"\"generic\"" doc:"Which claims hold what: the provider's kind."`
-	Claims                 ClaimsConfig `json:"claims" doc:"Where the tokens hold what, in place of the preset. A claim is named by its exact name, or by a JSON pointer (RFC 6901) that begins with a slash; * in a pointer stands for every member."`
-	ServiceAccounts        []string     `json:"service_accounts" doc:"Clients of this provider that stand for themselves, for providers whose tokens don't tell them from people."`
-	Agents                 []string     `json:"agents" doc:"Clients of this provider that are AI agents; their service accounts get the kind agent, and so do they where they act for somebody."`
-	GroupSeparator         string       `json:"group_separator" kong:"len_min=1" doc:"Makes groups nested: with / a member of a/b is a member of a too. Default: names stay as they are."`
-	WithoutGroupsOnOverage bool         `json:"without_groups_on_overage" default:"false" doc:"Where a provider leaves out the groups because there are too many, goes on without any instead of refusing the token."`
-	LeewaySeconds          int          `json:"leeway_seconds" kong:"between=0:300" default:"30" doc:"How far this node's clock and the provider's may be apart, in seconds."`
-	InsecureAllowHTTP      bool         `json:"insecure_allow_http" default:"false" doc:"Takes an issuer over plain http beyond this machine. Danger: whoever is on the network in between decides which tokens are good. For closed test networks."`
+	// Where a token may be, and how it came.
+	TokenCookie       string                   `json:"token_cookie" kong:"match=^[%w_%.%-]+$" doc:"A cookie in which a token may come, beside the Authorization header. Requests that another site made a browser send are refused then."`
+	TokenHeader       string                   `json:"token_header" kong:"match=^[%w%-]+$" doc:"A further header in which a token may come, with or without Bearer before it. A request with two tokens is refused."`
+	MaxTokenBytes     int                      `json:"max_token_bytes" kong:"between=512:1048576" default:"16384" doc:"The longest token that is looked at, in bytes."`
+	PublicOrigins     []string                 `json:"public_origins" kong:"len_min=1" doc:"The origins under which clients know this gateway, https://api.example.com for instance: those that a DPoP proof may name. Unset: the scheme and host with which the request reached Kong, which is wrong behind a proxy that ends TLS."`
+	ClientCertificate *ClientCertificateConfig `json:"client_certificate" doc:"Where the client's certificate is found. Without it tokens that are bound to one are refused."`
+
+	// What is remembered, and what is refused all the same.
+	DenyListFile         string `json:"deny_list_file" doc:"A file with tokens to refuse although they verify, by subject, client, token id or time of issue. A change takes effect within a second, on cached tokens too; a file that can't be read refuses everything."`
+	TokenCacheEntries    int    `json:"token_cache_entries" kong:"between=0:1000000" default:"10000" doc:"How many verified tokens are remembered, so that they aren't verified again; 0 remembers none."`
+	TokenCacheMaxSeconds int    `json:"token_cache_max_seconds" kong:"between=1:3600" default:"300" doc:"How long a token is taken without verifying it again, in seconds, never beyond its exp or the life of the key that signed it."`
 }
 
 // GrantConfig gives a role.

@@ -51,25 +51,28 @@ func fillDefaults(record map[string]any, t reflect.Type) {
 			}
 			continue
 		}
+		below := f.Type
+		if below.Kind() == reflect.Pointer || below.Kind() == reflect.Slice {
+			below = below.Elem()
+		}
+		if below.Kind() != reflect.Struct {
+			continue
+		}
 		switch value := record[name].(type) {
 		case map[string]any:
-			if f.Type.Kind() == reflect.Struct {
-				fillDefaults(value, f.Type)
-			}
+			fillDefaults(value, below)
 		case []any:
-			if f.Type.Kind() != reflect.Slice || f.Type.Elem().Kind() != reflect.Struct {
-				continue
-			}
 			for _, item := range value {
-				if below, ok := item.(map[string]any); ok {
-					fillDefaults(below, f.Type.Elem())
+				if r, ok := item.(map[string]any); ok {
+					fillDefaults(r, below)
 				}
 			}
 		}
 	}
 }
 
-// checkRecord runs the validators of a record and all below it.
+// checkRecord runs the validators of a record and all below it. Lists count
+// from 1, as Kong counts.
 func checkRecord(record reflect.Value, path string) (problems []error) {
 	for i := range record.NumField() {
 		f, v := record.Type().Field(i), record.Field(i)
@@ -78,6 +81,8 @@ func checkRecord(record reflect.Value, path string) (problems []error) {
 		switch {
 		case v.Kind() == reflect.Struct:
 			problems = append(problems, checkRecord(v, at+".")...)
+		case v.Kind() == reflect.Pointer && !v.IsNil():
+			problems = append(problems, checkRecord(v.Elem(), at+".")...)
 		case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Struct:
 			for j := range v.Len() {
 				problems = append(problems, checkRecord(v.Index(j), fmt.Sprintf("%s[%d].", at, j+1))...)
@@ -104,6 +109,16 @@ func checkField(f reflect.StructField, v reflect.Value, at string) (problems []e
 		case "one_of":
 			if s := v.String(); s != "" && !slices.Contains(rule.choices(), s) {
 				fail("expected one of: %v", rule.choices())
+			}
+		case "element_one_of":
+			for j := range v.Len() {
+				if s := v.Index(j).String(); !slices.Contains(rule.choices(), s) {
+					problems = append(problems, fmt.Errorf("%s[%d]: expected one of: %v", at, j+1, rule.choices()))
+				}
+			}
+		case "match":
+			if s := v.String(); s != "" && !rule.pattern().MatchString(s) {
+				fail("invalid value: %s", s)
 			}
 		case "between":
 			if low, high := rule.bounds(); int(v.Int()) < low || int(v.Int()) > high {

@@ -26,6 +26,7 @@ type Caller struct {
 
 // identity is prefect-identity with one configuration.
 type identity struct {
+	arrivals *arrivals
 	verifier *token.Verifier
 	mappers  map[string]*claims.Mapper // by issuer
 	grants   policy.Grants
@@ -39,7 +40,6 @@ func compileIdentity(p *Process, data []byte) (*identity, error) {
 	}
 	h := &identity{mappers: map[string]*claims.Mapper{}, realm: c.Realm}
 	var problems []error
-	var issuers []token.Issuer
 	var urls []string
 	for i, is := range c.Issuers {
 		mapper, err := is.mapper()
@@ -47,14 +47,7 @@ func compileIdentity(p *Process, data []byte) (*identity, error) {
 			problems = append(problems, fmt.Errorf("issuers[%d].preset: %w", i+1, err))
 		}
 		h.mappers[is.Issuer] = mapper
-		preset, _ := claims.PresetOf(is.Preset) // an unknown one is named above
 		urls = append(urls, is.Issuer)
-		issuers = append(issuers, token.Issuer{
-			URL: is.Issuer, Audiences: is.Audiences, AudienceClaim: preset.AudienceClaim,
-			InsecureAcceptAnyTokenType: preset.Assertions,
-			Leeway:                     leeway(is.LeewaySeconds),
-			HTTP:                       token.HTTPOptions{InsecureAllowHTTP: is.InsecureAllowHTTP},
-		})
 	}
 	grants := make([]policy.Grant, len(c.Roles))
 	for i, g := range c.Roles {
@@ -64,21 +57,16 @@ func compileIdentity(p *Process, data []byte) (*identity, error) {
 	if h.grants, err = policy.NewGrants(grants, urls); err != nil {
 		problems = append(problems, err)
 	}
-	if h.verifier, err = token.NewVerifier(token.Options{Issuers: issuers, Keys: p.Keys}); err != nil {
+	if h.verifier, err = newVerifier(p, c); err != nil {
+		problems = append(problems, err)
+	}
+	if h.arrivals, err = newArrivals(c); err != nil {
 		problems = append(problems, err)
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return h, nil
-}
-
-// leeway says zero as the verifier wants it said: its own zero is the default.
-func leeway(seconds int) time.Duration {
-	if seconds == 0 {
-		return -1
-	}
-	return time.Duration(seconds) * time.Second
 }
 
 // identityReads is what prefect-identity always needs of a request.
@@ -91,7 +79,7 @@ func (h *identity) Access(ctx context.Context, e *pluginserver.Event) {
 		refuse(ctx, e, h.realm, &Problem{Code: pluginserver.ReasonUnreadable, Cause: err})
 		return
 	}
-	caller, problem := h.identify(ctx, headers)
+	caller, problem := h.identify(ctx, e, headers)
 	if problem != nil {
 		refuse(ctx, e, h.realm, problem)
 		return
@@ -111,15 +99,12 @@ func (h *identity) Access(ctx context.Context, e *pluginserver.Event) {
 }
 
 // identify is the plugin's whole way: token, identity, roles.
-func (h *identity) identify(ctx context.Context, headers []pluginserver.Header) (Caller, *Problem) {
-	var authorization, connection []string
+func (h *identity) identify(ctx context.Context, e *pluginserver.Event, headers []pluginserver.Header) (Caller, *Problem) {
+	var connection []string
 	lines := 0
 	for _, hd := range headers {
 		lines += len(hd.Values)
-		switch hd.Name {
-		case "authorization":
-			authorization = hd.Values
-		case "connection":
+		if hd.Name == "connection" {
 			connection = hd.Values
 		}
 	}
@@ -130,13 +115,13 @@ func (h *identity) identify(ctx context.Context, headers []pluginserver.Header) 
 	if connectionTakesOurs(connection) {
 		return Caller{}, &Problem{Code: CodeConnectionForbidden}
 	}
-	compact, err := token.FromAuthorization(authorization)
-	if err != nil {
-		return Caller{}, tokenProblem(err)
+	a, problem := h.arrivals.find(ctx, e, headers)
+	if problem != nil {
+		return Caller{}, problem
 	}
-	verified, err := h.verifier.Verify(ctx, compact)
+	verified, err := h.verifier.VerifyPresented(ctx, a.Token, a.presentation)
 	if err != nil {
-		return Caller{}, tokenProblem(err)
+		return Caller{}, tokenProblem(err, a.DPoP)
 	}
 	// One mapper for each issuer that the verifier takes.
 	id, err := h.mappers[verified.Issuer()].Identity(verified)
@@ -157,15 +142,15 @@ func claimsProblem(err error) *Problem {
 // tokenProblem keeps the verifier's sentence: it names what is wrong with the
 // caller's own token and holds nothing of it. Why keys can't be had is for
 // the operator.
-func tokenProblem(err error) *Problem {
+func tokenProblem(err error, dpop bool) *Problem {
 	var refused *token.Error
 	if !errors.As(err, &refused) {
-		return &Problem{Code: token.ReasonMalformed, Cause: err}
+		return &Problem{Code: token.ReasonMalformed, Cause: err, DPoP: dpop}
 	}
 	if refused.Temporary() {
 		return &Problem{Code: refused.Reason, Cause: err, RetryAfter: keysRetryAfter}
 	}
-	return &Problem{Code: refused.Reason, Cause: err}
+	return &Problem{Code: refused.Reason, Cause: err, DPoP: dpop}
 }
 
 // keysRetryAfter is what a caller waits when an issuer's keys can't be had.

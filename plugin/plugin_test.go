@@ -29,7 +29,7 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 			require.GreaterOrEqual(t, len(f.Tag.Get("doc")), 10, f.Name)
 			require.NotEmpty(t, f.Tag.Get("json"), f.Name)
 			below := f.Type
-			if below.Kind() == reflect.Slice {
+			if below.Kind() == reflect.Slice || below.Kind() == reflect.Pointer {
 				below = below.Elem()
 			}
 			if below.Kind() == reflect.Struct {
@@ -66,7 +66,7 @@ func TestBrokenConfigurationsNameTheField(t *testing.T) {
 	t.Cleanup(p.Close)
 	for config, field := range map[string]string{
 		`{"issuers":[]}`: "issuers",
-		`{"issuers":[{"issuer":"not a url","audiences":["a"]}]}`:                                                                                "url",
+		`{"issuers":[{"issuer":"not a url","audiences":["a"]}]}`:                                                                                "issuers[1].issuer: is not an absolute URL",
 		`{"issuers":[{"issuer":"http://example.com","audiences":["a"]}]}`:                                                                       "https",
 		`{"issuers":[{"issuer":"https://a","audiences":["a"],"preset":"x"}]}`:                                                                   "issuers[1].preset",
 		`{"issuers":[{"issuer":"https://a","audiences":["a"]}],"roles":[{"role":"runner"}]}`:                                                    "roles[1]",

@@ -32,8 +32,9 @@ const varRequestID = "kong_request_id"
 // Process is what all plugins of the process share: the issuers' keys and the
 // connections to Prefect exist once, however many routes use them.
 type Process struct {
-	Keys *token.KeyCache
-	log  *slog.Logger
+	Keys   *token.KeyCache
+	Proofs *token.ProofMemory
+	log    *slog.Logger
 
 	mu      sync.Mutex
 	clients map[PrefectConfig]*prefectclient.Client
@@ -43,6 +44,7 @@ type Process struct {
 func NewProcess(log *slog.Logger) *Process {
 	return &Process{
 		Keys:    token.NewKeyCache(token.KeyCacheOptions{Logger: log}),
+		Proofs:  token.NewProofMemory(token.ProofMemoryOptions{}),
 		log:     log,
 		clients: map[PrefectConfig]*prefectclient.Client{},
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kong-prefect/kong-prefect/pluginserver"
+	"github.com/kong-prefect/kong-prefect/token"
 )
 
 // Problem is a refusal: the answer the caller gets (RFC 9457) and the line the
@@ -27,6 +28,9 @@ type Problem struct {
 	Violations []Violation
 	// RetryAfter, where set, goes into the header of that name.
 	RetryAfter time.Duration
+	// DPoP says that the token came with the DPoP scheme, so the challenge is
+	// of that scheme (RFC 9449, section 7.1).
+	DPoP bool
 	// Cause is for the operator alone.
 	Cause error
 }
@@ -72,7 +76,7 @@ func (p *Problem) Answer(realm string) pluginserver.Answer {
 	}
 	headers := []pluginserver.Header{header("Content-Type", "application/problem+json"), header("Cache-Control", "no-store")}
 	if k.challenge != "" {
-		headers = append(headers, header("WWW-Authenticate", challenge(realm, k, p.sentence(k))))
+		headers = append(headers, header("WWW-Authenticate", p.challenge(realm, k)))
 	}
 	if p.RetryAfter > 0 {
 		headers = append(headers, header("Retry-After", strconv.Itoa(int(p.RetryAfter.Round(time.Second)/time.Second))))
@@ -110,10 +114,20 @@ func header(name, value string) pluginserver.Header {
 // challenge is one WWW-Authenticate value: Kong sends only the last of
 // several. RFC 6750, section 3, allows %x20-21 / %x23-5B / %x5D-7E in
 // error_description.
-func challenge(realm string, k kind, sentence string) string {
-	c := `Bearer realm="` + quotable(realm) + `"`
-	if k.challenge != "-" {
-		c += `, error="` + k.challenge + `", error_description="` + quotable(sentence) + `"`
+func (p *Problem) challenge(realm string, k kind) string {
+	scheme, code := "Bearer", k.challenge
+	if p.DPoP {
+		scheme = "DPoP"
+		if proofCodes[p.Code] {
+			code = invalidProof
+		}
+	}
+	c := scheme + ` realm="` + quotable(realm) + `"`
+	if code != "-" {
+		c += `, error="` + code + `", error_description="` + quotable(p.sentence(k)) + `"`
+	}
+	if p.DPoP {
+		c += `, algs="` + strings.Join(token.DefaultAlgorithms, " ") + `"`
 	}
 	return c
 }

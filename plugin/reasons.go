@@ -10,6 +10,7 @@ import (
 // Codes of refusals that no stage before this package gives.
 const (
 	CodeConfigInvalid       = "config_invalid"
+	CodeCrossSite           = "cross_site_request"
 	CodeHeadersTooMany      = "headers_too_many"
 	CodeConnectionForbidden = "connection_header_forbidden"
 	CodeClaimsInvalid       = "claims_invalid"
@@ -37,7 +38,13 @@ const (
 	invalidToken      = "invalid_token"
 	invalidRequest    = "invalid_request"
 	insufficientScope = "insufficient_scope"
+	invalidProof      = "invalid_dpop_proof"
 )
+
+// proofCodes are what is wrong with a proof, where the token came with one.
+var proofCodes = map[string]bool{
+	token.ReasonProofMissing: true, token.ReasonProofInvalid: true, token.ReasonProofMismatch: true, token.ReasonProofReplayed: true,
+}
 
 // kinds is every code there is.
 var kinds = map[string]kind{
@@ -69,6 +76,7 @@ var kinds = map[string]kind{
 	token.ReasonReplayMemoryFull:         {503, "Too many proofs are in use now; try again.", "", pluginserver.LevelErr},
 	CodeClaimsInvalid:                    {401, "The token's claims can't be used here.", invalidToken, pluginserver.LevelWarn},
 	CodeGroupsOverage:                    {401, "The token leaves out your groups, because they are too many to fit in; the provider's administrator limits them to those that this gateway needs.", invalidToken, pluginserver.LevelWarn},
+	CodeCrossSite:                        {403, "This request came from another site in a browser, whose cookie isn't taken for it; use the Authorization header.", "-", pluginserver.LevelNotice},
 	CodeHeadersTooMany:                   {431, "The request has too many headers to be checked; send fewer than 1000.", "", pluginserver.LevelInfo},
 	CodeConnectionForbidden:              {400, "The Connection header names a header that this gateway sets; name only headers of your own there.", "", pluginserver.LevelInfo},
 	CodeConfigInvalid:                    {500, "This route isn't set up correctly; its operator finds the field in the gateway's log.", "", pluginserver.LevelErr},

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/kong-prefect/kong-prefect/claims"
+	"github.com/kong-prefect/kong-prefect/token"
 )
 
 // Schema makes Kong's schema of a plugin from its configuration's struct.
@@ -66,6 +68,8 @@ func typeOf(t reflect.Type) map[string]any {
 		return map[string]any{"type": "array", "elements": typeOf(t.Elem())}
 	case reflect.Struct:
 		return recordOf(t)
+	case reflect.Pointer: // a record that may be left out
+		return typeOf(t.Elem())
 	default:
 		panic(fmt.Sprintf("configuration field of type %s has no schema", t))
 	}
@@ -93,6 +97,8 @@ func (v validator) apply(field map[string]any) {
 		field[v.name] = true
 	case "element":
 		field["elements"].(map[string]any)[v.value] = true
+	case "element_one_of":
+		field["elements"].(map[string]any)["one_of"] = v.choices()
 	case "len_min":
 		field["len_min"] = atoi(v.value)
 	case "match":
@@ -107,13 +113,47 @@ func (v validator) apply(field map[string]any) {
 	}
 }
 
-// choices are the values of one_of; @presets stands for the presets' names,
-// which package claims alone lists.
+// choices are the values of one_of; @presets and @algorithms stand for what
+// the packages claims and token alone list.
 func (v validator) choices() []string {
-	if v.value == "@presets" {
+	switch v.value {
+	case "@presets":
 		return claims.PresetNames()
+	case "@algorithms":
+		return token.DefaultAlgorithms
+	default:
+		return strings.Split(v.value, "|")
 	}
-	return strings.Split(v.value, "|")
+}
+
+// luaClasses are the classes of Lua's patterns that our tags use.
+var luaClasses = map[rune]string{'w': "A-Za-z0-9", 'a': "A-Za-z", 'd': "0-9"}
+
+// pattern writes the Lua pattern of a match as a regular expression. It knows
+// the part of the language that both write alike, beside Lua's %: sets and
+// single characters with + * ? and the anchors. Anything else in a tag is a
+// mistake of ours, which the first test finds.
+func (v validator) pattern() *regexp.Regexp {
+	var b strings.Builder
+	escaped, inSet := false, false
+	for _, c := range v.value {
+		class, isClass := luaClasses[c]
+		switch {
+		case escaped && isClass && inSet:
+			b.WriteString(class)
+		case escaped && isClass:
+			b.WriteString("[" + class + "]")
+		case escaped && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'), !escaped && !inSet && strings.ContainsRune("-(){}|\\", c):
+			panic(fmt.Sprintf("pattern %q uses what isn't known here: %q", v.value, c))
+		case escaped:
+			b.WriteString(`\` + string(c))
+		case c != '%':
+			inSet = c == '[' || inSet && c != ']'
+			b.WriteRune(c)
+		}
+		escaped = c == '%' && !escaped
+	}
+	return regexp.MustCompile(b.String())
 }
 
 func (v validator) bounds() (low, high int) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -97,6 +98,28 @@ func (e *Event) answer(ctx context.Context, r Read) ([]byte, error) {
 		return nil, err
 	}
 	return one[0].data, one[0].err
+}
+
+// Prefetch asks for what only some requests need, in one flight; what was read
+// before isn't asked for again. The getters then have it.
+func (e *Event) Prefetch(ctx context.Context, reads ...Read) error {
+	var missing []Read
+	for _, r := range reads {
+		if !slices.ContainsFunc(e.reads, func(have Read) bool { return have.key == r.key }) {
+			missing = append(missing, r)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	replies := make([]reply, len(missing))
+	if err := e.ask(ctx, missing, replies); err != nil {
+		return err
+	}
+	// Clipped: the declared reads are shared by all events of the plugin.
+	e.reads = append(slices.Clip(e.reads), missing...)
+	e.reply = append(slices.Clip(e.reply), replies...)
+	return nil
 }
 
 // queue adds a call whose answer is empty.

@@ -2,6 +2,40 @@ package token
 
 import "strings"
 
+// Binding says which sender-constrained tokens an issuer's must be.
+type Binding string
+
+// What can be required. The zero value requires nothing.
+const (
+	// BindingAny takes tokens bound in either way.
+	BindingAny Binding = "any"
+	// BindingDPoP takes tokens bound to a DPoP key (RFC 9449) only.
+	BindingDPoP Binding = "dpop"
+	// BindingMTLS takes tokens bound to a client certificate (RFC 8705) only.
+	BindingMTLS Binding = "mtls"
+)
+
+func (r Binding) known() bool {
+	return r == "" || r == BindingAny || r == BindingDPoP || r == BindingMTLS
+}
+
+// satisfiedBy tells whether a token is bound as required. A value that isn't
+// known is satisfied by nothing.
+func (r Binding) satisfiedBy(b binding) bool {
+	switch r {
+	case "":
+		return true
+	case BindingAny:
+		return b != binding{}
+	case BindingDPoP:
+		return b.jkt != ""
+	case BindingMTLS:
+		return b.x5tS != ""
+	default:
+		return false
+	}
+}
+
 // binding is what a token is bound to (RFC 7800 cnf): the SHA-256 thumbprint of
 // a DPoP key (RFC 9449 section 6.1), or of a client certificate (RFC 8705
 // section 3.1). Both are base64url without padding.
@@ -63,14 +97,11 @@ type Presentation struct {
 // issuer is configured so.
 func (v *Verifier) checkBinding(t *verified, compact string, p Presentation) error {
 	b := t.binding
-	if b == (binding{}) {
-		if t.state.requireBinding {
-			return refuse(ReasonNotBound, "the token is not bound to a sender (DPoP or mutual TLS), which this issuer's tokens must be")
-		}
-		if p.DPoPScheme {
-			return refuse(ReasonProofMismatch, "the token was sent with the DPoP scheme but is not bound to a DPoP key")
-		}
-		return nil
+	if !t.state.requireBinding.satisfiedBy(b) {
+		return refusef(ReasonNotBound, "the token is not bound to its sender as this issuer's tokens must be (%s)", t.state.requireBinding)
+	}
+	if p.DPoPScheme && b.jkt == "" {
+		return refuse(ReasonProofMismatch, "the token was sent with the DPoP scheme but is not bound to a DPoP key")
 	}
 	if b.x5tS != "" {
 		if err := checkCertificate(b.x5tS, p.CertificateSHA256); err != nil {

@@ -186,6 +186,26 @@ func TestConfirmationsThatCannotBeChecked(t *testing.T) {
 
 func TestBindingRequired(t *testing.T) {
 	t.Parallel()
-	s := newSetup(t, func(i *token.Issuer, _ *token.Options) { i.RequireBinding = true })
-	s.refuses(t, token.ReasonNotBound, s.issuer.Mint(t, nil))
+	thumbprint := strings.Repeat("A", 43)
+	certificate := token.Presentation{CertificateSHA256: thumbprint}
+	for name, c := range map[string]struct {
+		require token.Binding
+		cnf     any
+		reason  string
+	}{
+		"any, unbound":            {token.BindingAny, tokentest.Absent, token.ReasonNotBound},
+		"any, certificate":        {token.BindingAny, map[string]any{"x5t#S256": thumbprint}, ""},
+		"mtls, certificate":       {token.BindingMTLS, map[string]any{"x5t#S256": thumbprint}, ""},
+		"mtls, DPoP key":          {token.BindingMTLS, map[string]any{"jkt": thumbprint}, token.ReasonNotBound},
+		"dpop, certificate":       {token.BindingDPoP, map[string]any{"x5t#S256": thumbprint}, token.ReasonNotBound},
+		"dpop, unbound":           {token.BindingDPoP, tokentest.Absent, token.ReasonNotBound},
+		"dpop, both but no proof": {token.BindingDPoP, map[string]any{"jkt": thumbprint, "x5t#S256": thumbprint}, token.ReasonProofMissing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSetup(t, func(i *token.Issuer, _ *token.Options) { i.RequireBinding = c.require })
+			_, err := s.verifier.VerifyPresented(t.Context(), s.issuer.Mint(t, map[string]any{"cnf": c.cnf}), certificate)
+			require.Equal(t, c.reason, token.ReasonOf(err))
+		})
+	}
 }

@@ -43,17 +43,20 @@ const (
 	maxOpaqueTokenSize = 8 << 10
 )
 
-func (i *Introspection) check(insecureAllowHTTP bool) error {
+func (i *Introspection) check(insecureAllowHTTP bool) (errs []error) {
 	if err := checkURL(i.URL, insecureAllowHTTP); err != nil {
-		return fmt.Errorf("url %w", err)
+		errs = append(errs, fmt.Errorf("introspection.url: %w", err))
 	}
-	if i.ClientID == "" || (i.ClientSecret == "") == (i.ClientSecretFile == "") {
-		return errors.New("client_id and one of client_secret and client_secret_file are required")
+	if i.ClientID == "" {
+		errs = append(errs, errors.New("introspection.client_id: is required"))
+	}
+	if (i.ClientSecret == "") == (i.ClientSecretFile == "") {
+		errs = append(errs, errors.New("introspection.client_secret: one of client_secret and client_secret_file is required"))
 	}
 	if i.CacheFor > maxIntrospectionCache {
-		return fmt.Errorf("cache_for is above %s", maxIntrospectionCache)
+		errs = append(errs, fmt.Errorf("introspection.cache_seconds: is above %s", maxIntrospectionCache))
 	}
-	return nil
+	return errs
 }
 
 // introspector asks one endpoint: never twice at once about one token, and never

@@ -69,9 +69,9 @@ type Issuer struct {
 	// Danger: such tokens pass through browsers and logs that access tokens don't.
 	InsecureAcceptAnyTokenType bool
 
-	// RequireBinding takes only sender-constrained tokens: DPoP (RFC 9449) or
-	// mutual TLS (RFC 8705). Tokens that are bound are always checked.
-	RequireBinding bool
+	// RequireBinding takes only sender-constrained tokens. Tokens that are bound
+	// are always checked, whatever is required.
+	RequireBinding Binding
 
 	// Introspection, when set, is where opaque tokens of this issuer are asked
 	// about (RFC 7662).
@@ -92,19 +92,19 @@ type issuerState struct {
 	maxLifetime            time.Duration // 0: unlimited
 	requireAccessTokenType bool
 	insecureAcceptAnyType  bool
-	requireBinding         bool
+	requireBinding         Binding
 	keys                   keySource
 	introspection          *introspector
 }
 
-// check names every problem of the settings.
+// check names every problem of the settings, by the fields of the configuration.
 func (i Issuer) check() error {
 	var errs []error
 	add := func(field, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
 	}
 	if err := checkURL(i.URL, i.HTTP.InsecureAllowHTTP); err != nil {
-		add("url", "%v", err)
+		add("issuer", "%v", err)
 	}
 	for field, value := range map[string]string{"discovery_url": i.DiscoveryURL, "jwks_url": i.JWKSURL} {
 		if value == "" {
@@ -115,7 +115,7 @@ func (i Issuer) check() error {
 		}
 	}
 	if n := countSet(i.DiscoveryURL, i.JWKSURL, i.JWKSFile, i.PEMFile); n > 1 {
-		add("jwks", "only one of discovery_url, jwks_url, jwks_file and pem_file may be set")
+		add("issuer", "only one of discovery_url, jwks_url, jwks_file and pem_file may be set")
 	}
 	if len(i.Audiences) == 0 || slices.Contains(i.Audiences, "") {
 		add("audiences", "at least one is required and none may be empty")
@@ -126,18 +126,19 @@ func (i Issuer) check() error {
 		}
 	}
 	if i.Leeway > maxLeeway {
-		add("leeway", "is above %s", maxLeeway)
+		add("leeway_seconds", "is above %s", maxLeeway)
 	}
 	if i.MaxLifetime < 0 {
-		add("max_lifetime", "is negative")
+		add("max_lifetime_seconds", "is negative")
 	}
 	if i.RequireAccessTokenType && i.InsecureAcceptAnyTokenType {
 		add("require_access_token_type", "contradicts insecure_accept_any_token_type")
 	}
+	if !i.RequireBinding.known() {
+		add("require_binding", "%q is not one of %s, %s and %s", i.RequireBinding, BindingAny, BindingDPoP, BindingMTLS)
+	}
 	if i.Introspection != nil {
-		if err := i.Introspection.check(i.HTTP.InsecureAllowHTTP); err != nil {
-			add("introspection", "%v", err)
-		}
+		errs = append(errs, i.Introspection.check(i.HTTP.InsecureAllowHTTP)...)
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)

@@ -299,10 +299,10 @@ func TestNewVerifierNamesEveryProblem(t *testing.T) {
 	}})
 	require.Error(t, err)
 	for _, part := range []string{
-		"issuers[0].url: must be https", "issuers[0].audiences", `issuers[0].algorithms: "HS256"`, `issuers[0].algorithms: "none"`,
-		"issuers[0].leeway", "issuers[1].url: must not hold a user name", "issuers[1].audiences", "issuers[1].jwks_url", "issuers[1].jwks:",
-		"issuers[1].max_lifetime", "issuers[3].url: the same issuer", "issuers[4].url: is required", "issuers[4].introspection",
-		"issuers[5].ca_file",
+		"issuers[1].issuer: must be https", "issuers[1].audiences", `issuers[1].algorithms: "HS256"`, `issuers[1].algorithms: "none"`,
+		"issuers[1].leeway_seconds", "issuers[2].issuer: must not hold a user name", "issuers[2].audiences", "issuers[2].jwks_url", "issuers[2].issuer: only one",
+		"issuers[2].max_lifetime_seconds", "issuers[4].issuer: the same issuer", "issuers[5].issuer: is required",
+		"issuers[5].introspection.client_id", "issuers[5].introspection.client_secret", "issuers[6].ca_file",
 	} {
 		require.ErrorContains(t, err, part)
 	}

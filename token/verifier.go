@@ -40,7 +40,8 @@ type Verifier struct {
 	now           func() time.Time
 }
 
-// NewVerifier checks the settings and names every problem at once. It touches no
+// NewVerifier checks the settings and names every problem at once, by the path of
+// the configuration's field as Kong writes it: lists count from 1. It touches no
 // network: an issuer that is down now is asked when its first token comes.
 func NewVerifier(o Options) (*Verifier, error) {
 	if o.Keys == nil {
@@ -62,7 +63,7 @@ func NewVerifier(o Options) (*Verifier, error) {
 	}
 	for n, i := range o.Issuers {
 		if err := v.add(i, o.Keys); err != nil {
-			errs = append(errs, prefixEach(fmt.Sprintf("issuers[%d].", n), err)...)
+			errs = append(errs, prefixEach(fmt.Sprintf("issuers[%d].", n+1), err)...)
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -84,7 +85,7 @@ func (v *Verifier) add(i Issuer, keys *KeyCache) error {
 		return err
 	}
 	if v.issuers[i.URL] != nil {
-		return errors.New("url: the same issuer is configured twice")
+		return errors.New("issuer: the same issuer is configured twice")
 	}
 	source, err := keys.source(i)
 	if err != nil {
