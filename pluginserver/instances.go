@@ -32,7 +32,8 @@ type Plugin struct {
 	// that Kong sends without Kong's own keys. It must return at once and
 	// can't fail: a configuration that can't work compiles to a handler that
 	// refuses, because Kong answers a failed start with 500s that nobody can
-	// explain, and holds up other requests meanwhile.
+	// explain, and holds up other requests meanwhile. Should it panic all the
+	// same, the requests of its routes are refused.
 	Compile func(config []byte) Handler
 }
 
@@ -45,6 +46,7 @@ const maxInstances = 1 << 16
 // instances holds what Kong started, and one handler for each distinct
 // configuration.
 type instances struct {
+	compile  func(p *Plugin, config []byte) Handler
 	mu       sync.Mutex
 	byID     map[int32]*instance
 	handlers map[digest]*sharedHandler
@@ -68,8 +70,9 @@ type instance struct {
 	used    atomic.Int64 // unix seconds of the last event
 }
 
-func newInstances(now func() time.Time) *instances {
+func newInstances(compile func(p *Plugin, config []byte) Handler, now func() time.Time) *instances {
 	return &instances{
+		compile:  compile,
 		byID:     map[int32]*instance{},
 		handlers: map[digest]*sharedHandler{},
 		lastID:   firstID(now()),
@@ -92,7 +95,7 @@ func (s *instances) start(p *Plugin, config []byte) int32 {
 
 	inst := &instance{plugin: p, digest: d}
 	inst.used.Store(s.now().Unix())
-	inst.handler = s.share(d, func() Handler { return p.Compile(config) })
+	inst.handler = s.share(d, func() Handler { return s.compile(p, config) })
 
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -133,12 +133,33 @@ func (s *Server) event(l *link, cmd *kong_plugin_protocol.CmdHandleEvent) (owed 
 func (s *Server) run(ctx context.Context, e *Event, inst *instance) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			s.options.Log.Error("a handler panicked; the request is refused",
-				slog.String("plugin", inst.plugin.Name), slog.Any("panic", cause), slog.String("stack", string(debug.Stack())))
+			s.logPanic("a handler panicked; the request is refused", inst.plugin, cause)
 			s.refuse(e, ReasonPanic)
 		}
 	}()
 	inst.handler.Access(ctx, e)
+}
+
+// compile makes a configuration's handler. Where that panics, the routes of
+// this configuration refuse and the others go on.
+func (s *Server) compile(p *Plugin, config []byte) (h Handler) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.logPanic("compiling a configuration panicked; its routes refuse every request", p, cause)
+			h = uncompiled{s}
+		}
+	}()
+	return p.Compile(config)
+}
+
+// uncompiled stands for a configuration whose Compile panicked.
+type uncompiled struct{ server *Server }
+
+// Access refuses.
+func (u uncompiled) Access(_ context.Context, e *Event) { u.server.refuse(e, ReasonPanic) }
+
+func (s *Server) logPanic(message string, p *Plugin, cause any) {
+	s.options.Log.Error(message, slog.String("plugin", p.Name), slog.Any("panic", cause), slog.String("stack", string(debug.Stack())))
 }
 
 // overdue answers for a handler that takes too long, while it still runs.

@@ -19,7 +19,7 @@ type Answer struct {
 // Reasons for which the server itself refuses a request, given to
 // [Options.Refusal].
 const (
-	ReasonPanic      = "plugin_panic"      // the handler panicked
+	ReasonPanic      = "plugin_panic"      // the handler panicked, or Compile did
 	ReasonTimeout    = "plugin_timeout"    // the handler took longer than Options.EventTimeout
 	ReasonUnreadable = "plugin_unreadable" // Kong's answers could not be understood
 )
@@ -62,11 +62,11 @@ func New(o Options) (*Server, error) {
 		o.Refusal = func(string) Answer { return Answer{Status: 500} }
 	}
 	s := &Server{
-		options:   o,
-		plugins:   map[string]*Plugin{},
-		instances: newInstances(time.Now),
-		links:     map[*link]bool{},
+		options: o,
+		plugins: map[string]*Plugin{},
+		links:   map[*link]bool{},
 	}
+	s.instances = newInstances(s.compile, time.Now)
 	for _, p := range o.Plugins {
 		if s.plugins[p.Name] != nil {
 			return nil, fmt.Errorf("plugin %q is there twice", p.Name)

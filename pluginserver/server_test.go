@@ -1,12 +1,16 @@
 package pluginserver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -23,6 +27,12 @@ func text(t *testing.T, s string) []byte {
 	require.NoError(t, err)
 	return data
 }
+
+func compilePlain(p *Plugin, config []byte) Handler { return p.Compile(config) }
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 func refusal(reason string) Answer { return Answer{Status: 500, Body: []byte(reason)} }
 
@@ -142,6 +152,53 @@ func TestPanicRefusesThisRequestAlone(t *testing.T) {
 	require.Equal(t, []string{"kong.ctx.shared.set"}, methods(calls))
 }
 
+// sync.OnceValue would panic again for each route with the same configuration.
+func TestPanicInCompileRefusesItsRoutesAlone(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	var logged sync.Mutex
+	dial := serveTest(t, Options{
+		Refusal: refusal,
+		Log:     slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) { logged.Lock(); defer logged.Unlock(); return log.Write(p) }), nil)),
+		Plugins: []*Plugin{{Name: "p", Compile: func(config []byte) Handler {
+			if string(config) == `{"bad":1}` {
+				panic("can't compile this")
+			}
+			return handle(func(context.Context, *Event) {})
+		}}},
+	})
+	k := dial()
+	bad, same, good := k.start("p", `{"bad":1}`), k.start("p", `{"bad":1,"route_id":"2"}`), k.start("p", `{}`)
+	for _, id := range []int32{bad, same, bad} {
+		calls, exited := dial().event(id, nil)
+		require.True(t, exited)
+		require.Equal(t, ReasonPanic, string(exitOf(t, calls[0]).Body))
+	}
+	_, exited := k.event(good, nil)
+	require.False(t, exited)
+	logged.Lock()
+	defer logged.Unlock()
+	require.Contains(t, log.String(), "can't compile this")
+	require.Contains(t, log.String(), "server_test.go", "the stack")
+	require.Equal(t, 1, strings.Count(log.String(), "compiling a configuration panicked"), "compiled once")
+}
+
+func TestClosedInstanceIsUnknown(t *testing.T) {
+	t.Parallel()
+	dial := serveTest(t, Options{Plugins: []*Plugin{plugin(func(context.Context, *Event) {})}})
+	k := dial()
+	a, b := k.start("p", `{}`), k.start("p", `{}`)
+	require.NotEqual(t, a, b)
+	k.closeInstance(a)
+	k.closeInstance(a) // Kong's workers may both do it
+	k.closeInstance(12345)
+	_, exited := k.event(b, nil)
+	require.False(t, exited, "the other instance of the same configuration goes on")
+	k.handleEvent(a)
+	_, err := k.tryFrame()
+	require.ErrorIs(t, err, io.EOF)
+}
+
 func TestOverdueHandlerIsAnsweredFor(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})
@@ -191,7 +248,7 @@ func TestInstancesOfOneConfigurationShareAHandler(t *testing.T) {
 	compiled := 0
 	p := &Plugin{Name: "p", Compile: func([]byte) Handler { compiled++; return handle(func(context.Context, *Event) {}) }}
 	now := time.Unix(1_800_000_000, 0)
-	s := newInstances(func() time.Time { return now })
+	s := newInstances(compilePlain, func() time.Time { return now })
 	a := s.start(p, []byte(`{"x":1,"y":[2],"__seq__":7,"route_id":"r1"}`))
 	b := s.start(p, []byte(`{"route_id":"r2","y":[2],"x":1,"__seq__":9,"__key__":"k"}`))
 	c := s.start(p, []byte(`{"x":2}`))
@@ -208,14 +265,14 @@ func TestInstancesOfOneConfigurationShareAHandler(t *testing.T) {
 	require.Empty(t, s.byID)
 
 	now = now.Add(time.Second)
-	require.Greater(t, newInstances(func() time.Time { return now }).start(p, nil), c+60_000, "another process has other ids")
+	require.Greater(t, newInstances(compilePlain, func() time.Time { return now }).start(p, nil), c+60_000, "another process has other ids")
 }
 
 func TestInstancesAreBounded(t *testing.T) {
 	t.Parallel()
 	p := &Plugin{Name: "p", Compile: func([]byte) Handler { return handle(func(context.Context, *Event) {}) }}
 	now := time.Unix(1_800_000_000, 0)
-	s := newInstances(func() time.Time { return now })
+	s := newInstances(compilePlain, func() time.Time { return now })
 	for range maxInstances {
 		s.start(p, []byte(`{}`))
 	}

@@ -17,13 +17,9 @@ import (
 
 var errWire = errors.New("malformed protobuf message")
 
-// Field numbers of google.protobuf.Value.
+// Field numbers of google.protobuf.Value, those of the kinds we take.
 const (
-	valueNull   = 1
-	valueNumber = 2
 	valueString = 3
-	valueBool   = 4
-	valueStruct = 5
 	valueList   = 6
 )
 
@@ -198,21 +194,29 @@ func decodeHeaders(b []byte) ([]Header, error) {
 }
 
 // decodeStrings appends the strings of a Value that is a string or a list of
-// strings. get_headers knows no other kind.
+// strings. get_headers knows no other kind, a list in a list neither. A Value
+// of no bytes is an empty string whose writer left out what is the default.
 func decodeStrings(to []string, value []byte) ([]string, error) {
-	err := eachField(value, func(field protowire.Number, bytes []byte, _ uint64) (err error) {
-		switch field {
+	if len(value) == 0 {
+		return append(to, ""), nil
+	}
+	err := eachField(value, func(kind protowire.Number, bytes []byte, _ uint64) error {
+		switch kind {
 		case valueString:
 			to = append(to, string(bytes))
+			return nil
 		case valueList:
-			err = eachField(bytes, func(_ protowire.Number, item []byte, _ uint64) (err error) {
-				to, err = decodeStrings(to, item)
+			return eachField(bytes, func(_ protowire.Number, item []byte, _ uint64) error {
+				s, ok, err := decodeStringValue(item)
+				if err == nil && !ok && len(item) > 0 {
+					err = fmt.Errorf("%w: a header's list holds something else than strings", errWire)
+				}
+				to = append(to, s)
 				return err
 			})
-		case valueNull, valueNumber, valueBool, valueStruct:
-			err = fmt.Errorf("%w: a header's value of kind %d", errWire, field)
+		default:
+			return fmt.Errorf("%w: a header's value of kind %d", errWire, kind)
 		}
-		return err
 	})
 	return to, err
 }

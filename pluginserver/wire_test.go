@@ -6,6 +6,7 @@ import (
 	"github.com/Kong/go-pdk/bridge"
 	"github.com/Kong/go-pdk/server/kong_plugin_protocol"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 )
@@ -72,6 +73,41 @@ func TestLongValuesKeepTheirLength(t *testing.T) {
 		decoded, err := decodeHeaders(appendHeaders(nil, headers))
 		require.NoError(t, err)
 		require.Equal(t, headers, decoded)
+	}
+}
+
+// A list in a list in a list ... would be walked until the stack is gone.
+func TestOnlyFlatListsAreHeaders(t *testing.T) {
+	t.Parallel()
+	nested := appendStringValue(nil, "deep")
+	for range 100_000 {
+		inner := nested
+		nested = appendTag(make([]byte, 0, len(inner)+12), valueList, protowire.BytesType)
+		nested = protowire.AppendBytes(nested, protowire.AppendBytes(appendTag(nil, 1, protowire.BytesType), inner))
+		if len(nested) > 64<<10 {
+			break
+		}
+	}
+	for name, value := range map[string][]byte{
+		"list in a list": nested,
+		"number":         protowire.AppendFixed64(appendTag(nil, 2, protowire.Fixed64Type), 1),
+		"bool in a list": appendMessage(nil, valueList, func(b []byte) []byte {
+			return protowire.AppendBytes(appendTag(b, 1, protowire.BytesType), []byte{0x20, 1})
+		}),
+		"struct":            appendMessage(nil, 5, func(b []byte) []byte { return b }),
+		"cut in the middle": {0x1a, 0x7f, 'x'},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := decodeStrings(nil, value)
+			require.ErrorIs(t, err, errWire)
+		})
+	}
+	for name, value := range map[string][]byte{"left out": nil, "written": appendStringValue(nil, "")} {
+		t.Run("empty string "+name, func(t *testing.T) {
+			values, err := decodeStrings(nil, value)
+			require.NoError(t, err)
+			require.Equal(t, []string{""}, values)
+		})
 	}
 }
 
