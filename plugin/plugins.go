@@ -7,6 +7,7 @@ import (
 
 	"github.com/kong-prefect/kong-prefect/pluginserver"
 	"github.com/kong-prefect/kong-prefect/prefectclient"
+	"github.com/kong-prefect/kong-prefect/signing"
 	"github.com/kong-prefect/kong-prefect/token"
 )
 
@@ -34,7 +35,10 @@ const varRequestID = "kong_request_id"
 type Process struct {
 	Keys   *token.KeyCache
 	Proofs *token.ProofMemory
-	log    *slog.Logger
+	// Signing are the gateway's own keys. Without them nothing is signed, and
+	// routes that must sign refuse.
+	Signing *signing.Keys
+	log     *slog.Logger
 
 	mu      sync.Mutex
 	clients map[PrefectConfig]*prefectclient.Client

@@ -11,18 +11,27 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kong-prefect/kong-prefect/ownport"
 	"github.com/kong-prefect/kong-prefect/plugin"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
+	"github.com/kong-prefect/kong-prefect/signing"
 )
 
 // socketName is the socket's file in Kong's prefix.
 const socketName = "kong-prefect.socket"
 
+// keysName is the signing keys' file beside the socket.
+const keysName = "kong-prefect-keys.json"
+
 // serveOptions are the flags of serve.
 type serveOptions struct {
-	socket string
-	drain  time.Duration
-	log    *slog.Logger
+	socket   string
+	drain    time.Duration
+	keys     string
+	peerKeys []string
+	rotate   time.Duration
+	listen   string
+	log      *slog.Logger
 }
 
 func newServeCommand() *cobra.Command {
@@ -55,17 +64,30 @@ it may as well be run by systemd, or beside Kong in a container of its own.`,
 	flags.StringVar(&prefix, "kong-prefix", "", "Kong's prefix directory; the socket is "+socketName+" in it")
 	flags.StringVar(&o.socket, "socket", "", "path of the socket")
 	flags.DurationVar(&o.drain, "drain", 55*time.Second, "how long running requests may take after SIGTERM")
+	flags.StringVar(&o.keys, "keys", "", "file of the private keys that sign stamps, made if there is none; default: "+keysName+" beside the socket")
+	flags.StringSliceVar(&o.peerKeys, "peer-keys", nil, "JWKS files with the public keys of other nodes, to publish and believe as well")
+	flags.DurationVar(&o.rotate, "rotate-keys-every", 90*24*time.Hour, "the age at which a new signing key takes over; negative: never")
+	flags.StringVar(&o.listen, "listen", "", "address of the process's own HTTP port, on this machine alone: 127.0.0.1:8710; default: none")
 	return cmd
 }
 
 func serve(ctx context.Context, o serveOptions) error {
-	// The socket comes first: Kong's workers look for it at once.
+	keys, err := openKeys(o)
+	if err != nil {
+		return err
+	}
+	own, err := newOwnPort(o, keys)
+	if err != nil {
+		return err
+	}
+	// Kong's workers look for the socket at once: nothing before it waits.
 	listener, err := pluginserver.Listen(o.socket)
 	if err != nil {
 		return err
 	}
 	process := plugin.NewProcess(o.log)
 	defer process.Close()
+	process.Signing = keys
 	server, err := pluginserver.New(pluginserver.Options{
 		Plugins: process.Plugins(), Log: o.log, Refusal: plugin.Refusal,
 	})
@@ -74,6 +96,44 @@ func serve(ctx context.Context, o serveOptions) error {
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	defer startOwnPort(ctx, own, o.log)()
 	o.log.Info("serving", "socket", o.socket, "version", plugin.Version)
 	return server.Serve(ctx, listener, o.drain)
+}
+
+func openKeys(o serveOptions) (*signing.Keys, error) {
+	if o.keys == "" {
+		o.keys = filepath.Join(filepath.Dir(o.socket), keysName)
+	}
+	return signing.Open(signing.Options{File: o.keys, Peers: o.peerKeys, RotateEvery: o.rotate, Logger: o.log})
+}
+
+// newOwnPort is what the process itself serves; nil where it shall not.
+func newOwnPort(o serveOptions, keys *signing.Keys) (*ownport.Server, error) {
+	if o.listen == "" {
+		return nil, nil
+	}
+	port, err := ownport.New(o.listen, o.log)
+	if err != nil {
+		return nil, fmt.Errorf("%w: --listen: %w", errUsage, err)
+	}
+	port.Handle(ownport.KeySetPath, ownport.KeySet(keys.JWKS, signing.MediaType, signing.CacheSeconds))
+	return port, nil
+}
+
+// startOwnPort serves until end is called: beyond the signal, for requests
+// under way are finished after it.
+func startOwnPort(ctx context.Context, port *ownport.Server, log *slog.Logger) (end func()) {
+	if port == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if err := port.Serve(ctx); err != nil {
+			log.Error("the own port has ended", "error", err)
+		}
+	}()
+	return func() { cancel(); <-served }
 }

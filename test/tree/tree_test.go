@@ -17,16 +17,18 @@ const module = "github.com/kong-prefect/kong-prefect"
 // entry here has no place in the tree.
 var allowed = map[string][]string{
 	"pluginserver":              {},
+	"signing":                   {},
+	"ownport":                   {},
 	"token":                     {},
 	"token/tokentest":           {},
 	"claims":                    {"token"},
 	"policy":                    {"claims"},
-	"stamp":                     {"claims"},
+	"stamp":                     {"claims", "signing"},
 	"prefectclient":             {},
 	"prefectclient/prefecttest": {},
-	"plugin":                    {"pluginserver", "token", "claims", "policy", "stamp", "prefectclient"},
+	"plugin":                    {"pluginserver", "signing", "token", "claims", "policy", "stamp", "prefectclient"},
 	"devgateway":                {},
-	"cmd/kong-prefect":          {"pluginserver", "plugin"},
+	"cmd/kong-prefect":          {"pluginserver", "plugin", "signing", "ownport"},
 	"cmd/devgateway":            {"devgateway"},
 }
 
