@@ -71,6 +71,7 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(
 		newServeCommand(),
 		newDumpCommand(),
+		newRoutesCommand(),
 		newVersionCommand(),
 	)
 	return root

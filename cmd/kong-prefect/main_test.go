@@ -47,6 +47,8 @@ func TestExitCodes(t *testing.T) {
 		{"help of a command", []string{"serve", "--help"}, 0, ""},
 		{"version", []string{"version"}, 0, ""},
 		{"version as a flag", []string{"--version"}, 0, ""},
+		{"routes", []string{"routes"}, 0, ""},
+		{"routes of no role", []string{"routes", "--role", "root"}, exitUsage, "viewer, runner"},
 		{"no command", nil, exitUsage, "no command given"},
 		{"unknown command", []string{"start"}, exitUsage, `unknown command "start"`},
 		{"dump without a plugin", []string{"dump"}, exitUsage, "accepts 1 arg"},
@@ -64,4 +66,15 @@ func TestExitCodes(t *testing.T) {
 			require.Contains(t, stderr.String(), c.says)
 		})
 	}
+}
+
+func TestRoutesOfARole(t *testing.T) {
+	t.Parallel()
+	var all, viewer bytes.Buffer
+	require.NoError(t, run(t.Context(), []string{"routes"}, &all, io.Discard))
+	require.NoError(t, run(t.Context(), []string{"routes", "--role", "viewer"}, &viewer, io.Discard))
+	require.Equal(t, 1+193, bytes.Count(all.Bytes(), []byte("\n")))
+	require.Regexp(t, `POST +/deployments/\{id:uuid\}/create_flow_run +run_deployments +start_run +deployment +runner,developer,owner`, all.String())
+	require.Contains(t, viewer.String(), "/flow_runs/filter")
+	require.NotContains(t, viewer.String(), "create_flow_run")
 }

@@ -24,11 +24,12 @@ var allowed = map[string][]string{
 	"claims":                    {"token"},
 	"policy":                    {"claims"},
 	"stamp":                     {"claims", "signing"},
+	"guard":                     {"claims", "policy", "stamp", "prefectclient"},
 	"prefectclient":             {},
 	"prefectclient/prefecttest": {},
-	"plugin":                    {"pluginserver", "signing", "token", "claims", "policy", "stamp", "prefectclient"},
+	"plugin":                    {"pluginserver", "signing", "token", "claims", "policy", "stamp", "prefectclient", "guard"},
 	"devgateway":                {},
-	"cmd/kong-prefect":          {"pluginserver", "plugin", "signing", "ownport"},
+	"cmd/kong-prefect":          {"pluginserver", "plugin", "signing", "ownport", "guard"},
 	"cmd/devgateway":            {"devgateway"},
 }
 
