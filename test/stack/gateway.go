@@ -33,6 +33,10 @@ type GatewayOptions struct {
 	Config string
 	// Env is added to the gateway's environment, for Kong's env vault.
 	Env []string
+	// Workers is how many nginx workers there are. Default: 1.
+	Workers int
+	// Admin opens Kong's Admin API, for GET /status and POST /config.
+	Admin bool
 }
 
 // Gateway is a running gateway, with the plugin server as its child.
@@ -41,6 +45,7 @@ type Gateway struct {
 	dir    string
 	prefix string
 	addr   string
+	admin  string // empty without an Admin API
 	env    []string
 	proc   *process
 }
@@ -57,16 +62,22 @@ func StartGateway(ctx context.Context, opts GatewayOptions) (*Gateway, error) {
 		}
 		*path = abs
 	}
-	port, err := freePort()
+	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
+	}
+	admin := ""
+	if opts.Admin {
+		if admin, err = freeAddr(); err != nil {
+			return nil, err
+		}
 	}
 	// Short, whatever TMPDIR says: a socket's path ends at 107 bytes.
 	dir, err := os.MkdirTemp("/tmp", "kong-prefect-gateway-")
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{opts: opts, dir: dir, prefix: filepath.Join(dir, "prefix"), addr: fmt.Sprintf("127.0.0.1:%d", port)}
+	g := &Gateway{opts: opts, dir: dir, prefix: filepath.Join(dir, "prefix"), addr: addr, admin: admin}
 	g.env = g.environment()
 	if err = os.Mkdir(g.prefix, 0o700); err == nil {
 		err = g.launch(ctx)
@@ -78,18 +89,33 @@ func StartGateway(ctx context.Context, opts GatewayOptions) (*Gateway, error) {
 	return g, nil
 }
 
-// environment is what an operator would write: the three plugins' settings as Kong 3.9 reads them.
+// environment is what an operator would write: the plugins' settings as Kong 3.9 reads them. Whatever Kong would listen
+// on by itself is off: several gateways run on one machine.
 func (g *Gateway) environment() []string {
 	socket := filepath.Join(g.prefix, "kong-prefect.socket")
+	admin := "off"
+	if g.admin != "" {
+		admin = g.admin
+	}
 	env := append(baseEnv(g.dir),
 		"KONG_DATABASE=off",
 		"KONG_DECLARATIVE_CONFIG="+g.opts.Config,
 		"KONG_PREFIX="+g.prefix,
 		"KONG_PROXY_LISTEN="+g.addr,
-		"KONG_ADMIN_LISTEN=off",
+		"KONG_ADMIN_LISTEN="+admin,
+		"KONG_ADMIN_GUI_LISTEN=off",
+		"KONG_STATUS_LISTEN=off",
+		"KONG_ANONYMOUS_REPORTS=off",
+		"KONG_LOG_LEVEL=info", // where Kong puts what the plugin server writes: a race report, say
+		"KONG_NGINX_DAEMON=off",
+		fmt.Sprintf("KONG_NGINX_WORKER_PROCESSES=%d", max(g.opts.Workers, 1)),
 		"KONG_PLUGINS=bundled,"+strings.Join(plugins, ","),
 		"KONG_PLUGINSERVER_NAMES="+strings.Join(plugins, ","),
 	)
+	if os.Getuid() == 0 {
+		// Else root's nginx gives its workers, and so the plugin server, to a user who may not enter the prefix.
+		env = append(env, "KONG_NGINX_MAIN_USER=root root")
+	}
 	for i, plugin := range plugins {
 		base := "KONG_PLUGINSERVER_" + strings.ToUpper(strings.ReplaceAll(plugin, "-", "_"))
 		env = append(env,
@@ -99,9 +125,6 @@ func (g *Gateway) environment() []string {
 		if i == 0 { // one process serves all of them
 			env = append(env, base+"_START_CMD="+g.opts.Plugin+" serve --kong-prefix "+g.prefix)
 		}
-	}
-	if g.opts.Kong != "" {
-		env = append(env, "KONG_NGINX_DAEMON=off", "KONG_NGINX_WORKER_PROCESSES=1")
 	}
 	return append(env, g.opts.Env...)
 }
@@ -152,6 +175,14 @@ func (g *Gateway) answers(ctx context.Context) error {
 
 // URL is the proxy's address.
 func (g *Gateway) URL() string { return "http://" + g.addr }
+
+// AdminURL is the Admin API's address, or empty.
+func (g *Gateway) AdminURL() string {
+	if g.admin == "" {
+		return ""
+	}
+	return "http://" + g.admin
+}
 
 // Logs is what the gateway and the plugin server wrote.
 func (g *Gateway) Logs() string { return g.proc.log() + g.errorLog() }

@@ -37,3 +37,9 @@ func freePort() (int, error) {
 	}
 	return 0, fmt.Errorf("no free port between %d and %d", portMin, portMax)
 }
+
+// freeAddr is a free port with its host.
+func freeAddr() (string, error) {
+	port, err := freePort()
+	return fmt.Sprintf("127.0.0.1:%d", port), err
+}
