@@ -25,7 +25,7 @@ type IdentityConfig struct {
 	ClientCertificate *ClientCertificateConfig `json:"client_certificate" doc:"Where the client's certificate is found. Without it tokens that are bound to one are refused."`
 
 	// What is remembered, and what is refused all the same.
-	DenyListFile         string `json:"deny_list_file" doc:"A file with tokens to refuse although they verify, by subject, client, token id or time of issue. A change takes effect within a second, on cached tokens too; a file that can't be read refuses everything."`
+	DenyListFile         string `json:"deny_list_file" doc:"A file with tokens to refuse although they verify, by subject, client, token id or time of issue. A change takes effect within a second, on cached tokens too; a file that was never readable refuses everything, a broken change leaves the last good list in force for an hour and then does."`
 	TokenCacheEntries    int    `json:"token_cache_entries" kong:"between=0:1000000" default:"10000" doc:"How many verified tokens are remembered, so that they aren't verified again; 0 remembers none."`
 	TokenCacheMaxSeconds int    `json:"token_cache_max_seconds" kong:"between=1:3600" default:"300" doc:"How long a token is taken without verifying it again, in seconds, never beyond its exp or the life of the key that signed it."`
 }

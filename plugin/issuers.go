@@ -13,7 +13,7 @@ func newVerifier(p *Process, c IdentityConfig) (*token.Verifier, error) {
 	o := token.Options{
 		Keys: p.Keys, Proofs: p.Proofs,
 		MaxTokenBytes: c.MaxTokenBytes, DenyListFile: c.DenyListFile,
-		Cache: token.CacheOptions{MaxEntries: c.TokenCacheEntries, MaxAge: seconds(c.TokenCacheMaxSeconds)},
+		Cache: token.CacheOptions{MaxEntries: c.TokenCacheEntries, MaxAge: seconds(c.TokenCacheMaxSeconds), Counters: &p.tokenCache},
 	}
 	if c.TokenCacheEntries == 0 {
 		o.Cache.MaxEntries = -1 // the verifier's zero is its default

@@ -40,6 +40,8 @@ type Process struct {
 	Signing *signing.Keys
 	log     *slog.Logger
 
+	tokenCache token.CacheCounters
+
 	mu      sync.Mutex
 	clients map[PrefectConfig]*prefectclient.Client
 }
@@ -53,6 +55,10 @@ func NewProcess(log *slog.Logger) *Process {
 		clients: map[PrefectConfig]*prefectclient.Client{},
 	}
 }
+
+// TokenCacheStats counts what the caches of verified tokens of all
+// configurations did since the process began.
+func (p *Process) TokenCacheStats() token.CacheStats { return p.tokenCache.Stats() }
 
 // Close stops fetching keys and closes idle connections.
 func (p *Process) Close() {

@@ -116,7 +116,7 @@ func (v *Verifier) checkBinding(t *verified, compact string, p Presentation) err
 	if !p.DPoPScheme {
 		return refuse(ReasonProofMissing, "the token is bound to a DPoP key; send it as \"Authorization: DPoP TOKEN\" with a DPoP header")
 	}
-	return v.proofs.check(b.jkt, compact, p, t.state.leeway)
+	return v.proofs.check(t, compact, p)
 }
 
 func checkCertificate(want, presented string) error {

@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -119,29 +121,81 @@ func TestOneProofIsTakenOnceHoweverManyAskAtOnce(t *testing.T) {
 	require.Equal(t, int64(1), taken.Load())
 }
 
-func TestReplayMemoryIsBoundedAndForgetsNoProofThatCouldBeUsed(t *testing.T) {
-	t.Parallel()
-	clock := newClock()
-	s := newSetup(t, func(_ *token.Issuer, o *token.Options) {
-		o.Proofs = token.NewProofMemory(token.ProofMemoryOptions{MaxProofs: 3, Now: clock.Now})
+// proofUser makes and uses proofs of one subject's key.
+func proofUser(t *testing.T, s *setup, subject string) (use func(change map[string]any) error) {
+	holder := tokentest.NewKey(t, subject, "ES256")
+	compact := s.issuer.Mint(t, map[string]any{
+		"sub": subject, "cnf": map[string]any{"jkt": holder.Thumbprint(t)}, "exp": s.clock.Now().Add(time.Hour).Unix(),
 	})
-	holder := tokentest.NewKey(t, "holder", "ES256")
-	compact := s.issuer.Mint(t, map[string]any{"cnf": map[string]any{"jkt": holder.Thumbprint(t)}, "exp": s.clock.Now().Add(time.Hour).Unix()})
-	use := func() error {
+	return func(change map[string]any) error {
+		claims := map[string]any{"htm": "GET", "htu": target, "iat": s.clock.Now().Unix()}
+		maps.Copy(claims, change)
 		_, err := s.verifier.VerifyPresented(context.Background(), compact, token.Presentation{
-			Method: "GET", URL: target, DPoPScheme: true,
-			DPoP: []string{holder.Proof(t, compact, nil, map[string]any{"htm": "GET", "htu": target, "iat": clock.Now().Unix()})},
+			Method: "GET", URL: target, DPoPScheme: true, DPoP: []string{holder.Proof(t, compact, nil, claims)},
 		})
 		return err
 	}
-	for range 3 {
-		require.NoError(t, use())
+}
+
+func TestReplayMemoryIsBoundedAndForgetsNoProofThatCouldBeUsed(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.options.Proofs = token.NewProofMemory(token.ProofMemoryOptions{MaxProofs: 3, Now: s.clock.Now})
+	v, err := token.NewVerifier(s.options)
+	require.NoError(t, err)
+	s.verifier = v
+	made := s.clock.Now().Unix()
+	for n := range 3 {
+		use := proofUser(t, s, fmt.Sprintf("holder-%d", n))
+		require.NoError(t, use(map[string]any{"jti": "same"}), "an id belongs to one key")
 	}
-	requireReason(t, token.ReasonReplayMemoryFull, use())
-	clock.Advance(12 * time.Minute)
-	requireReason(t, token.ReasonReplayMemoryFull, use()) // one generation later they are still known
-	clock.Advance(12 * time.Minute)
-	require.NoError(t, use())
+	late := proofUser(t, s, "late")
+	requireReason(t, token.ReasonReplayMemoryFull, late(nil))
+	first := proofUser(t, s, "first")
+	s.clock.Advance(89 * time.Second) // the oldest could still be used
+	requireReason(t, token.ReasonReplayMemoryFull, first(map[string]any{"iat": made}))
+	s.clock.Advance(3 * time.Minute)
+	requireReason(t, token.ReasonProofInvalid, first(map[string]any{"iat": made}))
+	require.NoError(t, late(nil))
+}
+
+// A proof that was taken is refused at every moment at which it would be young
+// enough, with whatever leeway.
+func TestReplayIsRefusedForAsLongAsTheProofIsYoung(t *testing.T) {
+	t.Parallel()
+	for _, leeway := range []time.Duration{-1, 30 * time.Second, 5 * time.Minute} {
+		s := newSetup(t, func(i *token.Issuer, _ *token.Options) { i.Leeway = leeway })
+		s.options.Proofs = token.NewProofMemory(token.ProofMemoryOptions{Now: s.clock.Now})
+		v, err := token.NewVerifier(s.options)
+		require.NoError(t, err)
+		s.verifier = v
+		use := proofUser(t, s, "holder")
+		proof := map[string]any{"jti": "once", "iat": s.clock.Now().Unix()}
+		require.NoError(t, use(proof))
+		for range 60 {
+			s.clock.Advance(5 * time.Second)
+			require.NoError(t, use(nil))
+			require.Contains(t, []string{token.ReasonProofReplayed, token.ReasonProofInvalid}, token.ReasonOf(use(proof)))
+		}
+	}
+}
+
+// Who holds a token may not lock the others out by using up the memory.
+func TestOneHolderCannotFillTheReplayMemory(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	s.options.Proofs = token.NewProofMemory(token.ProofMemoryOptions{MaxProofs: 100, Now: s.clock.Now})
+	v, err := token.NewVerifier(s.options)
+	require.NoError(t, err)
+	s.verifier = v
+	greedy := proofUser(t, s, "greedy")
+	for range 10 {
+		require.NoError(t, greedy(nil))
+	}
+	for _, again := range []func(map[string]any) error{greedy, proofUser(t, s, "greedy")} { // another key is the same holder
+		requireReason(t, token.ReasonReplayMemoryFull, again(nil))
+	}
+	require.NoError(t, proofUser(t, s, "modest")(nil))
 }
 
 func TestMutualTLS(t *testing.T) {

@@ -17,13 +17,26 @@ type CacheOptions struct {
 	// MaxAge is how long a token is taken without verifying it again, if it
 	// doesn't expire before. Default 5 min.
 	MaxAge time.Duration
+	// Counters is where it counts. Default: counters of its own. Several caches
+	// may count in one place.
+	Counters *CacheCounters
 }
 
-// CacheStats counts what a cache of verified tokens did since it was made.
+// CacheCounters counts what caches of verified tokens do.
+type CacheCounters struct{ hits, misses, dropped, evictions atomic.Uint64 }
+
+// Stats gives the counts so far.
+func (c *CacheCounters) Stats() CacheStats {
+	return CacheStats{Hits: c.hits.Load(), Misses: c.misses.Load(), Evictions: c.evictions.Load(), Dropped: c.dropped.Load()}
+}
+
+// CacheStats are the counts of a cache of verified tokens since it was made.
 type CacheStats struct {
+	// Hits are tokens that needed no verification, Misses those that were not
+	// there, Evictions those that went because there was no more room.
 	Hits, Misses, Evictions uint64
-	// Dropped are hits that no longer held: expired, or verified with keys that
-	// are not the issuer's any more.
+	// Dropped are tokens that were there and no longer held: expired, or
+	// verified with keys that are not the issuer's any more.
 	Dropped uint64
 	// Entries is about how many tokens it holds now.
 	Entries int
@@ -42,12 +55,9 @@ func hashToken(compact string) tokenHash {
 // says nothing to another. It holds verified tokens only: a refusal costs one
 // verification each time, and an attacker can't fill the cache with them.
 type tokenCache struct {
-	entries   *otter.Cache[tokenHash, cached] // nil: switched off
-	maxAge    time.Duration
-	hits      atomic.Uint64
-	misses    atomic.Uint64
-	dropped   atomic.Uint64
-	evictions atomic.Uint64
+	*CacheCounters
+	entries *otter.Cache[tokenHash, cached] // nil: switched off
+	maxAge  time.Duration
 }
 
 type cached struct {
@@ -56,7 +66,10 @@ type cached struct {
 }
 
 func newTokenCache(o CacheOptions) (*tokenCache, error) {
-	c := &tokenCache{maxAge: o.MaxAge}
+	c := &tokenCache{CacheCounters: o.Counters, maxAge: o.MaxAge}
+	if c.CacheCounters == nil {
+		c.CacheCounters = &CacheCounters{}
+	}
 	if o.MaxEntries < 0 {
 		return c, nil
 	}
@@ -118,12 +131,12 @@ func (v *Verifier) cached(ctx context.Context, sum tokenHash, now time.Time) *ve
 	return nil
 }
 
-// CacheStats tells how the cache of verified tokens does.
+// CacheStats tells how the cache of verified tokens does: the counts are those
+// of its Counters.
 func (v *Verifier) CacheStats() CacheStats {
-	c := v.cache
-	s := CacheStats{Hits: c.hits.Load(), Misses: c.misses.Load(), Evictions: c.evictions.Load(), Dropped: c.dropped.Load()}
-	if c.entries != nil {
-		s.Entries = c.entries.EstimatedSize()
+	s := v.cache.Stats()
+	if v.cache.entries != nil {
+		s.Entries = v.cache.entries.EstimatedSize()
 	}
 	return s
 }

@@ -60,6 +60,19 @@ func TestCacheHoldsNoRefusals(t *testing.T) {
 	require.Zero(t, s.verifier.CacheStats().Entries)
 }
 
+func TestCachesCountInOnePlace(t *testing.T) {
+	t.Parallel()
+	var counters token.CacheCounters
+	s := newSetup(t, func(_ *token.Issuer, o *token.Options) { o.Cache.Counters = &counters })
+	second, err := token.NewVerifier(s.options)
+	require.NoError(t, err)
+	compact := s.issuer.Mint(t, nil)
+	s.accepts(t, compact)
+	_, err = second.Verify(t.Context(), compact)
+	require.NoError(t, err)
+	require.Equal(t, token.CacheStats{Hits: 1, Misses: 2}, counters.Stats())
+}
+
 func TestCacheSwitchedOff(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, func(_ *token.Issuer, o *token.Options) { o.Cache.MaxEntries = -1 })

@@ -35,9 +35,13 @@ func (v *verified) readRegistered() error {
 	if v.id, err = stringClaim(v.claims, "jti"); err != nil {
 		return err
 	}
-	if v.client, err = clientClaim(v.claims); err != nil {
+	if v.clients, err = clientClaims(v.claims); err != nil {
 		return err
 	}
+	if len(v.clients) > 0 {
+		v.client = v.clients[0]
+	}
+	v.actors = readActors(v.claims)
 	expiry, present, err := dateClaim(v.claims, "exp", math.Floor)
 	if err != nil {
 		return err
@@ -72,17 +76,23 @@ func stringClaim(claims map[string]any, name string) (string, error) {
 	return s, nil
 }
 
-// clientClaim gives the client a token was issued to: client_id (RFC 9068
-// section 2.2), azp (OpenID Connect Core section 2), cid (Okta) or appid (Entra
-// v1), the first one present.
-func clientClaim(claims map[string]any) (string, error) {
+// clientClaims gives the names of the client a token was issued to: client_id
+// (RFC 9068 section 2.2), azp (OpenID Connect Core section 2), cid (Okta) and
+// appid (Entra v1), in this order. Usually there is one; where there are
+// several that differ, the first is the client, and all are looked at before
+// the token is let through.
+func clientClaims(claims map[string]any) ([]string, error) {
+	var clients []string
 	for _, name := range []string{"client_id", "azp", "cid", "appid"} {
 		s, err := stringClaim(claims, name)
-		if s != "" || err != nil {
-			return s, err
+		if err != nil {
+			return nil, err
+		}
+		if s != "" && !slices.Contains(clients, s) {
+			clients = append(clients, s)
 		}
 	}
-	return "", nil
+	return clients, nil
 }
 
 // dateClaim reads a NumericDate (RFC 7519 section 2): a JSON number, fractions
@@ -163,11 +173,10 @@ func audienceClaim(claims map[string]any, name string) ([]string, error) {
 	}
 }
 
+// checkParty asks of every name of the client to be on the list.
 func (s *issuerState) checkParty(v *verified) error {
-	if _, err := stringClaim(v.claims, "azp"); err != nil {
-		return err
-	}
-	if len(s.parties) == 0 || slices.Contains(s.parties, v.client) {
+	allowed := func(client string) bool { return slices.Contains(s.parties, client) }
+	if len(s.parties) == 0 || len(v.clients) > 0 && !slices.ContainsFunc(v.clients, func(c string) bool { return !allowed(c) }) {
 		return nil
 	}
 	return refuse(ReasonParty, "the token was issued to a client that is not on this issuer's list of authorized parties")

@@ -161,6 +161,10 @@ func TestAuthorizedParty(t *testing.T) {
 	s.accepts(t, s.issuer.Mint(t, map[string]any{"client_id": tokentest.Absent, "azp": "web"}))
 	s.refuses(t, token.ReasonParty, s.issuer.Mint(t, map[string]any{"client_id": "evil"}))
 	s.refuses(t, token.ReasonParty, s.issuer.Mint(t, map[string]any{"client_id": tokentest.Absent}))
+	s.accepts(t, s.issuer.Mint(t, map[string]any{"client_id": "cli", "azp": "web"}))
+	s.refuses(t, token.ReasonParty, s.issuer.Mint(t, map[string]any{"client_id": "cli", "azp": "evil"}))
+	s.refuses(t, token.ReasonParty, s.issuer.Mint(t, map[string]any{"client_id": "cli", "appid": "evil"}))
+	s.refuses(t, token.ReasonClaims, s.issuer.Mint(t, map[string]any{"cid": []string{"web"}}))
 	s.refuses(t, token.ReasonClaims, s.issuer.Mint(t, map[string]any{"client_id": tokentest.Absent, "azp": []string{"web"}}))
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -15,13 +16,15 @@ import (
 const denyCheckInterval = 250 * time.Millisecond
 
 // Denied is one entry of a deny list. A token is refused when every field that
-// is given matches it exactly.
+// is given matches it exactly. Subject and Client match whoever acts for the
+// subject as well (RFC 8693 act): who is denied can't go on through others.
 type Denied struct {
 	// Issuer limits the entry to one issuer's tokens; all by default.
 	Issuer string `json:"issuer,omitempty"`
 	// Subject is the claim sub.
 	Subject string `json:"subject,omitempty"`
-	// Client is the client the token was issued to (client_id, azp, cid, appid).
+	// Client is the client the token was issued to (any of client_id, azp, cid
+	// and appid).
 	Client string `json:"client,omitempty"`
 	// ID is the claim jti.
 	ID string `json:"id,omitempty"`
@@ -77,8 +80,36 @@ func (l *DenyList) Denies(t Verified) bool { return l.denies(t.v) }
 func (l *DenyList) denies(t *verified) bool {
 	return anyMatch(l.others, t) ||
 		t.id != "" && anyMatch(l.byID[t.id], t) ||
-		t.subject != "" && anyMatch(l.bySubject[t.subject], t) ||
-		t.client != "" && anyMatch(l.byClient[t.client], t)
+		anyOf(t.subject, l.bySubject, t) ||
+		slices.ContainsFunc(t.clients, func(c string) bool { return anyOf(c, l.byClient, t) }) ||
+		slices.ContainsFunc(t.actors, func(a actor) bool {
+			return anyOf(a.subject, l.bySubject, t) || anyOf(a.client, l.byClient, t)
+		})
+}
+
+func anyOf(name string, index map[string][]Denied, t *verified) bool {
+	return name != "" && anyMatch(index[name], t)
+}
+
+// actor is one of those who act for a token's subject, as far as a deny list
+// cares.
+type actor struct{ subject, client string }
+
+// readActors reads the chain of RFC 8693 section 4.1, to whatever depth the
+// decoder lets in. What isn't an actor is none here; the package claims refuses
+// it.
+func readActors(claims map[string]any) (actors []actor) {
+	for act, ok := claims["act"].(map[string]any); ok; act, ok = act["act"].(map[string]any) {
+		a := actor{}
+		a.subject, _ = act["sub"].(string)
+		for _, name := range []string{"client_id", "azp"} {
+			if client, _ := act[name].(string); client != "" {
+				actors = append(actors, actor{a.subject, client})
+			}
+		}
+		actors = append(actors, a)
+	}
+	return actors
 }
 
 func anyMatch(entries []Denied, t *verified) bool {
@@ -92,8 +123,8 @@ func anyMatch(entries []Denied, t *verified) bool {
 
 func (d Denied) matches(t *verified) bool {
 	return (d.Issuer == "" || d.Issuer == t.issuer) &&
-		(d.Subject == "" || d.Subject == t.subject) &&
-		(d.Client == "" || d.Client == t.client) &&
+		(d.Subject == "" || d.Subject == t.subject || slices.ContainsFunc(t.actors, func(a actor) bool { return a.subject == d.Subject })) &&
+		(d.Client == "" || slices.Contains(t.clients, d.Client) || slices.ContainsFunc(t.actors, func(a actor) bool { return a.client == d.Client })) &&
 		(d.ID == "" || d.ID == t.id) &&
 		(d.IssuedBefore.IsZero() || t.issuedAt.Before(d.IssuedBefore))
 }

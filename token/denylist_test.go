@@ -65,6 +65,41 @@ func TestDenyListTakesEffectWithinASecondOnCachedTokensToo(t *testing.T) {
 	})
 }
 
+// Who is denied can't go on through somebody else's token, nor by a second name.
+func TestDeniedActorsAndClients(t *testing.T) {
+	t.Parallel()
+	delegated := map[string]any{
+		"client_id": "cli", "azp": "broker",
+		"act": map[string]any{"sub": "agent-1", "client_id": "planner", "act": map[string]any{"sub": "agent-0"}},
+	}
+	for name, c := range map[string]struct {
+		entry  string
+		denied bool
+	}{
+		"the actor":                 {`{"subject":"agent-1"}`, true},
+		"an actor before":           {`{"subject":"agent-0"}`, true},
+		"the actor's client":        {`{"client":"planner"}`, true},
+		"the client by client_id":   {`{"client":"cli"}`, true},
+		"the client by azp":         {`{"client":"broker"}`, true},
+		"the actor, another client": {`{"subject":"agent-1","client":"other"}`, false},
+		"nobody in it":              {`{"subject":"agent-2"}`, false},
+		"an actor's name as client": {`{"client":"agent-1"}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "deny.json")
+			require.NoError(t, os.WriteFile(path, []byte(`{"deny":[`+c.entry+`]}`), 0o600))
+			s := newSetup(t, func(_ *token.Issuer, o *token.Options) { o.DenyListFile = path })
+			compact := s.issuer.Mint(t, delegated)
+			if c.denied {
+				s.refuses(t, token.ReasonDenied, compact)
+				return
+			}
+			s.accepts(t, compact)
+		})
+	}
+}
+
 func TestDenyListThatWasNeverRead(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t, func(_ *token.Issuer, o *token.Options) { o.DenyListFile = "/nowhere/deny.json" })

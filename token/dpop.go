@@ -3,6 +3,7 @@ package token
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"math"
 	"net/url"
 	"strings"
 	"sync"
@@ -13,7 +14,7 @@ import (
 type ProofMemoryOptions struct {
 	// MaxProofs is how many proofs are remembered. When it is reached, further
 	// ones are refused until older ones have lapsed. Default 200,000 (about
-	// 12 MB).
+	// 12 MB), which is more than a thousand a second.
 	MaxProofs int
 	// MaxAge is how old a proof may be, beside the leeway. Default 60 s.
 	MaxAge time.Duration
@@ -24,22 +25,29 @@ type ProofMemoryOptions struct {
 // ProofMemory remembers the DPoP proofs (RFC 9449) that were used, so that none
 // is used twice. One serves the whole process. Processes don't share it: a proof
 // can be replayed at another node while it is young (section 11.1 accepts that).
+//
+// One holder can fill a tenth of it and no more: the others go on.
 type ProofMemory struct {
 	maxProofs int
 	maxAge    time.Duration
 	now       func() time.Time
 
-	// Two generations: a proof is in one of them for at least the time it could
-	// be used, and no entry needs a timer.
-	mu       sync.Mutex
-	young    map[tokenHash]struct{}
-	old      map[tokenHash]struct{}
-	turnedAt time.Time
+	// One generation for each minute in which proofs say they were made: a
+	// proof always falls into the same one, which goes when no proof of its
+	// minute can be used any more. No entry needs a timer.
+	mu     sync.Mutex
+	byMade map[int64]*proofGeneration
+	proofs int
+}
+
+type proofGeneration struct {
+	seen     map[tokenHash]struct{}
+	byHolder map[string]int
 }
 
 // NewProofMemory makes an empty memory.
 func NewProofMemory(o ProofMemoryOptions) *ProofMemory {
-	m := &ProofMemory{maxProofs: o.MaxProofs, maxAge: o.MaxAge, now: o.Now, young: map[tokenHash]struct{}{}}
+	m := &ProofMemory{maxProofs: o.MaxProofs, maxAge: o.MaxAge, now: o.Now, byMade: map[int64]*proofGeneration{}}
 	if m.maxProofs <= 0 {
 		m.maxProofs = 200_000
 	}
@@ -53,11 +61,17 @@ func NewProofMemory(o ProofMemoryOptions) *ProofMemory {
 const (
 	maxProofBytes   = 8 << 10
 	maxProofIDBytes = 256
+	// maxProofLeeway bounds the leeway for proofs, whatever the issuer's is:
+	// they are made for one request, and remembered for as long as they are
+	// taken.
+	maxProofLeeway = time.Minute
+	// holderShare is the part of the memory that one holder can fill: 1/10.
+	holderShare = 10
 )
 
-// check does the steps of RFC 9449 section 4.3, for the key with the thumbprint
-// jkt and the token that came with the proof.
-func (m *ProofMemory) check(jkt, compact string, p Presentation, leeway time.Duration) error {
+// check does the steps of RFC 9449 section 4.3, for a token that is bound to a
+// DPoP key and came with a proof.
+func (m *ProofMemory) check(t *verified, compact string, p Presentation) error {
 	switch len(p.DPoP) {
 	case 0:
 		return refuse(ReasonProofMissing, "the token is bound to a DPoP key and the request has no DPoP header")
@@ -69,7 +83,7 @@ func (m *ProofMemory) check(jkt, compact string, p Presentation, leeway time.Dur
 	if err != nil {
 		return err
 	}
-	if thumbprint != jkt {
+	if thumbprint != t.binding.jkt {
 		return refuse(ReasonProofMismatch, "the token is bound to another DPoP key than the proof's")
 	}
 	sum := hashToken(compact)
@@ -82,18 +96,19 @@ func (m *ProofMemory) check(jkt, compact string, p Presentation, leeway time.Dur
 		return refuse(ReasonProofMismatch, "the DPoP proof was made for another URL (htu)")
 	}
 	now := m.now()
-	issued, present, err := dateClaim(claims, "iat", func(f float64) float64 { return f })
+	made, present, err := dateClaim(claims, "iat", math.Floor)
 	if err != nil || !present {
 		return refuse(ReasonProofInvalid, "the DPoP proof has no usable time (iat)")
 	}
-	if issued.After(now.Add(leeway)) || issued.Before(now.Add(-m.maxAge-leeway)) {
+	leeway := min(t.state.leeway, maxProofLeeway)
+	if made.After(now.Add(leeway)) || made.Before(now.Add(-m.maxAge-leeway)) {
 		return refuse(ReasonProofInvalid, "the DPoP proof is too old or from the future; make a new one for each request")
 	}
 	id, _ := claims["jti"].(string)
 	if id == "" || len(id) > maxProofIDBytes {
 		return refuse(ReasonProofInvalid, "the DPoP proof has no usable id (jti)")
 	}
-	return m.remember(sha256.Sum256([]byte(jkt+"."+id)), now)
+	return m.remember(sha256.Sum256([]byte(thumbprint+"."+id)), t.issuer+" "+t.subject, made, now)
 }
 
 // verifyProof checks form and signature. Here, and only here, the key comes
@@ -153,22 +168,40 @@ func target(raw string) string {
 
 // remember refuses a proof that was seen, and any when there is no room left: to
 // forget an old one early would open it to replay.
-func (m *ProofMemory) remember(proof tokenHash, now time.Time) error {
+func (m *ProofMemory) remember(proof tokenHash, holder string, made, now time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if now.Sub(m.turnedAt) > m.maxAge+2*maxLeeway {
-		m.young, m.old, m.turnedAt = map[tokenHash]struct{}{}, m.young, now
+	m.forget(now)
+	minute := made.Unix() / 60
+	g := m.byMade[minute]
+	if g == nil {
+		g = &proofGeneration{seen: map[tokenHash]struct{}{}, byHolder: map[string]int{}}
+		m.byMade[minute] = g
 	}
-	_, inYoung := m.young[proof]
-	_, inOld := m.old[proof]
-	switch {
-	case inYoung || inOld:
+	if _, seen := g.seen[proof]; seen {
 		return refuse(ReasonProofReplayed, "the DPoP proof was used before; make a new one for each request")
-	case len(m.young)+len(m.old) >= m.maxProofs:
+	}
+	held := 0
+	for _, other := range m.byMade {
+		held += other.byHolder[holder]
+	}
+	if m.proofs >= m.maxProofs || held >= max(1, m.maxProofs/holderShare) {
 		return unavailable(ReasonReplayMemoryFull, "too many DPoP proofs are in use; try again shortly", ErrReplayMemoryFull, nil)
 	}
-	m.young[proof] = struct{}{}
+	g.seen[proof] = struct{}{}
+	g.byHolder[holder]++
+	m.proofs++
 	return nil
+}
+
+// forget drops the minutes of which no proof would be taken any more.
+func (m *ProofMemory) forget(now time.Time) {
+	for minute, g := range m.byMade {
+		if end := time.Unix((minute+1)*60, 0); end.Before(now.Add(-m.maxAge - maxProofLeeway)) {
+			m.proofs -= len(g.seen)
+			delete(m.byMade, minute)
+		}
+	}
 }
 
 // hexToBase64 puts a thumbprint in hex, as proxies print it, into the form of

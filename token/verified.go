@@ -12,6 +12,8 @@ type verified struct {
 	issuer    string
 	subject   string
 	client    string
+	clients   []string // all names of the client that the token gives
+	actors    []actor
 	id        string
 	audiences []string
 	issuedAt  time.Time
