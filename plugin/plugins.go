@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/kong-prefect/kong-prefect/audit"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
 	"github.com/kong-prefect/kong-prefect/prefectclient"
 	"github.com/kong-prefect/kong-prefect/signing"
@@ -38,7 +39,10 @@ type Process struct {
 	// Signing are the gateway's own keys. Without them nothing is signed, and
 	// routes that must sign refuse.
 	Signing *signing.Keys
-	log     *slog.Logger
+	// Audit is where decisions are put on record. Without it there is no
+	// record, and routes that demand one refuse.
+	Audit *audit.Log
+	log   *slog.Logger
 
 	tokenCache token.CacheCounters
 

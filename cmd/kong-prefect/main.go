@@ -69,6 +69,7 @@ func newRootCommand() *cobra.Command {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	})
 	root.AddCommand(
+		newAuditCommand(),
 		newServeCommand(),
 		newDumpCommand(),
 		newRoutesCommand(),

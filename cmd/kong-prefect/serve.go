@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kong-prefect/kong-prefect/audit"
 	"github.com/kong-prefect/kong-prefect/ownport"
 	"github.com/kong-prefect/kong-prefect/plugin"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
@@ -31,6 +32,7 @@ type serveOptions struct {
 	peerKeys []string
 	rotate   time.Duration
 	listen   string
+	audit    string
 	log      *slog.Logger
 }
 
@@ -68,6 +70,7 @@ it may as well be run by systemd, or beside Kong in a container of its own.`,
 	flags.StringSliceVar(&o.peerKeys, "peer-keys", nil, "JWKS files with the public keys of other nodes, to publish and believe as well")
 	flags.DurationVar(&o.rotate, "rotate-keys-every", 90*24*time.Hour, "the age at which a new signing key takes over; negative: never")
 	flags.StringVar(&o.listen, "listen", "", "address of the process's own HTTP port, on this machine alone: 127.0.0.1:8710; default: none")
+	flags.StringVar(&o.audit, "audit", "", "folder of the audit, made if there is none; default: none, and nothing is audited")
 	return cmd
 }
 
@@ -88,6 +91,11 @@ func serve(ctx context.Context, o serveOptions) error {
 	process := plugin.NewProcess(o.log)
 	defer process.Close()
 	process.Signing = keys
+	closeAudit, err := openAudit(o, process)
+	if err != nil {
+		return err
+	}
+	defer closeAudit()
 	server, err := pluginserver.New(pluginserver.Options{
 		Plugins: process.Plugins(), Log: o.log, Refusal: plugin.Refusal,
 	})
@@ -99,6 +107,23 @@ func serve(ctx context.Context, o serveOptions) error {
 	defer startOwnPort(ctx, own, o.log)()
 	o.log.Info("serving", "socket", o.socket, "version", plugin.Version)
 	return server.Serve(ctx, listener, o.drain)
+}
+
+// openAudit gives the plugins the audit, where there is to be one.
+func openAudit(o serveOptions, process *plugin.Process) (closeAudit func(), err error) {
+	if o.audit == "" {
+		return func() {}, nil
+	}
+	log, err := audit.Open(audit.Options{Dir: o.audit, Signer: process.Signing, Logger: o.log})
+	if err != nil {
+		return nil, err
+	}
+	process.Audit = log
+	return func() {
+		if err := log.Close(); err != nil {
+			o.log.Error("closing the audit", "error", err)
+		}
+	}, nil
 }
 
 func openKeys(o serveOptions) (*signing.Keys, error) {

@@ -27,9 +27,9 @@ var allowed = map[string][]string{
 	"guard":                     {"claims", "policy", "stamp", "prefectclient"},
 	"prefectclient":             {},
 	"prefectclient/prefecttest": {},
-	"plugin":                    {"pluginserver", "signing", "token", "claims", "policy", "stamp", "prefectclient", "guard"},
+	"plugin":                    {"pluginserver", "signing", "token", "claims", "policy", "stamp", "prefectclient", "guard", "audit"},
 	"devgateway":                {},
-	"cmd/kong-prefect":          {"pluginserver", "plugin", "signing", "ownport", "guard"},
+	"cmd/kong-prefect":          {"pluginserver", "plugin", "signing", "ownport", "guard", "audit"},
 	"cmd/devgateway":            {"devgateway"},
 }
 

@@ -1,0 +1,119 @@
+package audit
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/kong-prefect/kong-prefect/claims"
+)
+
+// SchemaVersion is the version of [Event]'s form, in every record. Fields may
+// be added under the same version; a meaning never changes.
+const SchemaVersion = 1
+
+// Type says what happened.
+type Type string
+
+// The types of event.
+const (
+	// A decision at the gateway.
+	AccessRefused Type = "access.refused" // with Reason
+	AccessAllowed Type = "access.allowed" // on record before Prefect is called, where the route demands it
+
+	// A run, under the identity that asked for it.
+	RunCreated  Type = "run.created"  // Prefect has it
+	RunUnknown  Type = "run.unknown"  // Prefect was asked and gave no answer: it may have the run
+	RunFinished Type = "run.finished" // with Outcome, Prefect's terminal state
+
+	// What changes who may do what.
+	CredentialRotated    Type = "credential.rotated"
+	ConfigurationChanged Type = "configuration.changed" // with ConfigDigest
+	PolicyChanged        Type = "policy.changed"        // with ConfigDigest
+	KeysChanged          Type = "keys.changed"
+
+	// The log itself.
+	ProcessStarted Type = "process.started"
+	ProcessStopped Type = "process.stopped"
+	Recovered      Type = "log.recovered" // the process before died while it wrote
+	Checkpoint     Type = "checkpoint"    // with Signature over all records before it
+)
+
+// Event is one thing that happened. It holds identities, never credentials: no
+// token, no secret, no header of a request gets here. An absent value is left
+// out.
+type Event struct {
+	Version int       `json:"v"`
+	Time    time.Time `json:"time"` // by this node's clock, UTC
+	Type    Type      `json:"type"`
+	// Node is the host that wrote the record.
+	Node string `json:"node,omitempty"`
+
+	// Plugin and Route say where in the gateway.
+	Plugin string `json:"plugin,omitempty"`
+	Route  string `json:"route,omitempty"`
+	// RequestID is Kong's, as in its logs; TraceID is W3C Trace Context's.
+	RequestID string `json:"request_id,omitempty"`
+	TraceID   string `json:"trace_id,omitempty"`
+	// SourceAddress is the client's, as Kong's trusted_ips make it.
+	SourceAddress string `json:"source_address,omitempty"`
+	Method        string `json:"method,omitempty"`
+
+	Caller *Caller  `json:"caller,omitempty"`
+	Roles  []string `json:"roles,omitempty"`
+	// Rule is the one that decided; Permission is what it was asked for.
+	Rule       string `json:"rule,omitempty"`
+	Permission string `json:"permission,omitempty"`
+
+	Deployment   string `json:"deployment,omitempty"`
+	DeploymentID string `json:"deployment_id,omitempty"`
+	RunID        string `json:"run_id,omitempty"`
+	// ParametersSHA256 is over the parameters' canonical JSON (RFC 8785), in
+	// hexadecimal. Parameters holds those that the route wants in clear.
+	ParametersSHA256 string         `json:"parameters_sha256,omitempty"`
+	Parameters       map[string]any `json:"parameters,omitempty"`
+
+	// Outcome is a run's terminal state by Prefect's name: COMPLETED, FAILED,
+	// CRASHED, CANCELLED.
+	Outcome string `json:"outcome,omitempty"`
+	// Reason is the refusal's stable code, the same as in the answer.
+	Reason string `json:"reason,omitempty"`
+	Status int    `json:"status,omitempty"` // HTTP
+	// LatencyMicros is from the start of the plugin's event, in microseconds.
+	LatencyMicros int64 `json:"latency_us,omitempty"`
+
+	// ConfigDigest names a configuration: SHA-256, in hexadecimal.
+	ConfigDigest string `json:"config_digest,omitempty"`
+	// Detail is for people.
+	Detail string `json:"detail,omitempty"`
+	// Signature is a checkpoint's, a compact JWS.
+	Signature string `json:"signature,omitempty"`
+}
+
+// Caller is who acted: the identity without what only decides (groups,
+// scopes).
+type Caller struct {
+	Kind    claims.Kind    `json:"kind"`
+	Subject string         `json:"subject"`
+	Issuer  string         `json:"issuer"`
+	Name    string         `json:"name,omitempty"`
+	Client  string         `json:"client,omitempty"`
+	Actors  []claims.Actor `json:"actors,omitempty"`
+}
+
+// CallerOf is what the audit keeps of an identity; nil for none.
+func CallerOf(id claims.Identity) *Caller {
+	if id.Subject == "" {
+		return nil
+	}
+	return &Caller{
+		Kind: id.Kind, Subject: id.Subject, Issuer: id.Issuer,
+		Name: id.Display(), Client: id.Client, Actors: id.Actors,
+	}
+}
+
+// encode returns the event as one JSON object without the record's own fields.
+func (e Event) encode() ([]byte, error) {
+	e.Version = SchemaVersion
+	e.Time = e.Time.UTC()
+	return json.Marshal(e)
+}

@@ -1,0 +1,178 @@
+package audit
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+// CheckpointType is the typ of a checkpoint's JWS.
+const CheckpointType = "kong-prefect-checkpoint+jwt"
+
+// checkpointYears: a signature of the gateway has to end, and what a checkpoint
+// proves is the past.
+const checkpointYears = 100
+
+// maxGroup bounds what one write and one sync carry.
+const maxGroup = 512
+
+// checkpointClaims is what a checkpoint's signature says: after Seq records
+// the chain's hash was Hash.
+type checkpointClaims struct {
+	Seq  uint64 `json:"seq"`
+	Hash string `json:"hash"`
+	jwt.RegisteredClaims
+}
+
+// writer is the one goroutine that appends.
+type writer struct {
+	log       *Log
+	unsigned  int    // records that no checkpoint covers yet
+	lineSpace []byte // used again by each write
+}
+
+func (w *writer) run() {
+	defer close(w.log.done)
+	tick := time.NewTicker(w.log.options.CheckpointEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case first, open := <-w.log.queue:
+			if !open {
+				w.stop()
+				return
+			}
+			w.group(first)
+		case <-tick.C:
+			if w.unsigned > 0 {
+				w.report(w.write(nil, true))
+			}
+		}
+	}
+}
+
+// group writes one event and all that came with it.
+func (w *writer) group(first pending) {
+	events := append(make([]pending, 0, maxGroup), first)
+collect:
+	for len(events) < maxGroup {
+		select {
+		case p, open := <-w.log.queue:
+			if !open {
+				break collect // run sees it as well
+			}
+			events = append(events, p)
+		default:
+			break collect
+		}
+	}
+	err := w.write(events, w.unsigned+len(events) >= w.log.options.CheckpointRecords)
+	w.report(err)
+	for _, p := range events {
+		if p.durable != nil {
+			p.durable <- err
+		}
+	}
+}
+
+func (w *writer) stop() {
+	stopped, err := w.log.encode(Event{Type: ProcessStopped, Detail: fmt.Sprintf("pid %d", os.Getpid())})
+	if err == nil {
+		err = w.write([]pending{{event: stopped}}, true)
+	}
+	w.report(err)
+}
+
+func (w *writer) report(err error) {
+	if err != nil {
+		w.log.options.Logger.Error("the audit can't be written", "error", err)
+	}
+}
+
+// write appends events in one write and makes them durable, with a checkpoint
+// behind them when it is time.
+func (w *writer) write(events []pending, sign bool) error {
+	f := w.log.file
+	return f.locked(func(torn []byte) error {
+		end, lines := f.at, w.lineSpace[:0]
+		if len(torn) > 0 {
+			lines = w.recovered(&end, lines, torn)
+		}
+		for _, p := range events {
+			lines = end.appendLine(lines, p.event)
+		}
+		full := f.size+int64(len(lines)) >= f.maxBytes
+		var checkpoint []byte
+		if sign || full {
+			var err error
+			if lines, checkpoint, err = w.checkpoint(&end, lines); err != nil {
+				return err
+			}
+		}
+		w.lineSpace = lines
+		if err := errors.Join(f.write(lines, end), f.sync()); err != nil {
+			return err
+		}
+		w.unsigned += len(events)
+		if checkpoint != nil {
+			// Beside the chain only once it is in the chain.
+			w.unsigned = 0
+			if err := keepBeside(w.log.options.Dir, checkpoint); err != nil {
+				return err
+			}
+		}
+		if full {
+			return f.seal()
+		}
+		return nil
+	})
+}
+
+// recovered says in the chain that a process died while it wrote.
+func (w *writer) recovered(end *position, lines, torn []byte) []byte {
+	sum := sha256.Sum256(torn)
+	event, err := w.log.encode(Event{Type: Recovered, Detail: fmt.Sprintf(
+		"a process was killed while it wrote: an incomplete record of %d bytes (SHA-256 %s) was cut off", len(torn), hex.EncodeToString(sum[:]))})
+	if err != nil {
+		return lines
+	}
+	return end.appendLine(lines, event)
+}
+
+// checkpoint signs the chain's end.
+func (w *writer) checkpoint(end *position, lines []byte) (all, line []byte, err error) {
+	now := w.log.options.Now()
+	signature, err := w.log.options.Signer.Sign(checkpointClaims{
+		Seq: end.seq, Hash: end.last.String(),
+		RegisteredClaims: jwt.RegisteredClaims{
+			IssuedAt:  jwt.NewNumericDate(now),
+			ExpiresAt: jwt.NewNumericDate(now.AddDate(checkpointYears, 0, 0)),
+		},
+	}, CheckpointType)
+	if err != nil {
+		return nil, nil, fmt.Errorf("signing a checkpoint: %w", err)
+	}
+	event, err := w.log.encode(Event{Type: Checkpoint, Time: now, Signature: signature})
+	if err != nil {
+		return nil, nil, err
+	}
+	start := len(lines)
+	lines = end.appendLine(lines, event)
+	return lines, lines[start:], nil
+}
+
+// keepBeside puts the newest checkpoint beside the chain, for those who check
+// that the chain's end was not cut off.
+func keepBeside(dir string, line []byte) error {
+	path := filepath.Join(dir, checkpointName)
+	if err := os.WriteFile(path+".new", line, fileMode); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
