@@ -24,6 +24,7 @@ var allowed = map[string][]string{
 	"claims":                    {"token"},
 	"policy":                    {"claims"},
 	"stamp":                     {"claims", "signing"},
+	"audit":                     {"claims"},
 	"guard":                     {"claims", "policy", "stamp", "prefectclient"},
 	"prefectclient":             {},
 	"prefectclient/prefecttest": {},
