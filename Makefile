@@ -11,6 +11,10 @@ PYTHON ?= python3
 KONG   ?=
 # make demo KEEP=1 leaves everything running until Ctrl-C.
 KEEP   ?=
+# make fuzz FUZZTIME=10m looks longer; make test takes a short look.
+FUZZTIME ?= 20s
+# make bench BENCH=token,policy measures these parts alone.
+BENCH  ?=
 
 VENV     := build/venv
 PREFECT  := $(VENV)/prefect-empty.db
@@ -18,7 +22,7 @@ BINARIES := kong-prefect devgateway
 PREFECT_VENV ?= $(CURDIR)/$(VENV)
 export KONG KEEP PREFECT_VENV
 
-.PHONY: help build demo test unit lint e2e replay vectors cc debian $(BINARIES)
+.PHONY: help build demo test unit lint e2e fuzz bench replay vectors cc debian $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,7 +37,8 @@ demo: build $(PREFECT) ## the whole story on real parts, on this terminal (KEEP=
 	@cd test && $(GO) build -trimpath -o ../build/demo ./cmd/demo
 	@exec build/demo
 
-test: unit lint e2e ## everything: unit, lint and end-to-end, all under the race detector
+test: FUZZTIME := 5s
+test: unit lint fuzz e2e ## everything: unit, lint, some fuzzing and end-to-end, under the race detector
 
 unit: cc ## the fast part: the packages' own tests, without a server
 	$(GO) test -race -short ./...
@@ -56,6 +61,21 @@ lint: ## gofmt, go vet and staticcheck, both modules
 e2e: cc debian $(PREFECT) ## the real binary between a real Prefect and a real OpenID provider (KONG=kong: on a real Kong)
 	$(GO) test -race -count=1 -run TestOnRealServer ./prefectclient
 	cd test && $(GO) test -race -count=1 -p 1 -timeout 15m ./...
+
+# One process for each target, as many at once as there are processors. What a target finds it writes into the package's
+# testdata/fuzz, to be kept as a test.
+fuzz: $(PREFECT) ## every fuzz target of both modules, for FUZZTIME each
+	@fuzz() { (cd "$$1" && if $(GO) test -run "^$$3\$$" -fuzz "^$$3\$$" -fuzztime $(FUZZTIME) -parallel 1 "$$2" >"$$4" 2>&1; \
+	    then echo "fuzz $$2 $$3: $$(grep -E '^fuzz: elapsed' "$$4" | tail -n 1 | cut -d, -f2-)"; \
+	    else echo "FAILED: $$2 $$3"; cat "$$4"; exit 1; fi); }; export -f fuzz; \
+	logs=$$(mktemp -d) && trap 'rm -rf "$$logs"' EXIT && \
+	for module in . test; do (cd $$module && grep -rEo '^func Fuzz\w+' --include=*_test.go $$([ $$module = test ] || echo --exclude-dir=test) . | \
+	    sed -E "s|^(.*)/[^/]*:func (.*)|$$module \1 \2 $$logs/\2|"); done | \
+	xargs -P "$$(nproc)" -n 4 bash -c 'fuzz "$$@"' fuzz
+
+bench: ## what the plugins cost, with goals: a table, and build/bench.json (BENCH: some parts only)
+	@mkdir -p build && cd test && $(GO) test -c -o ../build/bench.test ./bench
+	@cd test/bench && ../../build/bench.test -test.run '^TestBench$$' -full -only '$(BENCH)' -out $(CURDIR)/build/bench.json
 
 vectors: ## Wycheproof's JOSE sets against package token, as a table
 	cd test && $(GO) test -count=1 -v -run 'TestWycheproof$$' ./vectors

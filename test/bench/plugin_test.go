@@ -1,0 +1,178 @@
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/kong-prefect/kong-prefect/plugin"
+	"github.com/kong-prefect/kong-prefect/token/tokentest"
+	"github.com/stretchr/testify/require"
+)
+
+// pluginRows measures whole events of the real binary.
+func pluginRows(b *bench) (rows []row) {
+	p := &pluginPart{bench: b, binary: b.build("kong-prefect"), generator: b.lines("load"), issuer: tokentest.New(b, "RS256"), rounds: 5, length: 200 * time.Millisecond}
+	if b.quick {
+		p.rounds, p.length = 1, 5*time.Millisecond
+	}
+	rows = append(rows, p.identity()...)
+	rows = append(rows, p.routes()...)
+	rows = append(rows, p.headers()...)
+	return append(rows, p.compile(), p.memory())
+}
+
+type pluginPart struct {
+	*bench
+	binary    string
+	generator *lines
+	issuer    *tokentest.Issuer
+	rounds    int
+	length    time.Duration
+}
+
+func (p *pluginPart) serve() *server {
+	p.Helper()
+	socket := filepath.Join(p.TempDir(), "s")
+	return p.start(socket, p.binary, "serve", "--socket", socket)
+}
+
+// identityConfig is a configuration of prefect-identity, another one for each
+// number.
+func (p *pluginPart) identityConfig(n int) string {
+	p.Helper()
+	data, err := json.Marshal(map[string]any{
+		"issuers": []any{map[string]any{"issuer": p.issuer.URL, "audiences": []string{tokentest.Audience}}},
+		"roles":   []any{map[string]any{"role": "runner", "groups": []string{"data-team"}}},
+		"realm":   "realm-" + strconv.Itoa(n),
+	})
+	require.NoError(p, err)
+	return string(data)
+}
+
+// measure gives the median of the rounds.
+func (p *pluginPart) measure(s *server, j job) (time.Duration, result) {
+	p.Helper()
+	var all []time.Duration
+	var r result
+	for range p.rounds {
+		var cpu time.Duration
+		cpu, r = p.load(p.generator, s, j)
+		all = append(all, cpu)
+	}
+	return median(all), r
+}
+
+// identity is prefect-identity's event with a token that was seen before, and
+// with one that wasn't.
+func (p *pluginPart) identity() []row {
+	s := p.serve()
+	j := job{
+		Plugin: plugin.IdentityName, Configs: []string{p.identityConfig(0)}, Connections: 8,
+		For: p.length, Headers: 12, Tokens: []string{p.issuer.Mint(p, nil)},
+	}
+	cached, r := p.measure(s, j)
+	var fresh []time.Duration
+	for range p.rounds {
+		j.Once, j.Tokens = true, nil
+		for range map[bool]int{true: 10, false: 400}[p.quick] {
+			j.Tokens = append(j.Tokens, p.issuer.Mint(p, nil))
+		}
+		cpu, _ := p.load(p.generator, s, j)
+		fresh = append(fresh, cpu)
+	}
+	uncached := median(fresh)
+	return []row{
+		figure("plugin/identity/cpu/cached", micros(cached), "µs/event"),
+		figure("plugin/identity/cpu/uncached-rs256", micros(uncached), "µs/event"),
+		figure("plugin/identity/cached-of-uncached", float64(cached)/float64(uncached), "ratio").atMost(0.25),
+		figure("plugin/identity/flights", perEvent(r.Flights, r.Events), "flights").atMost(2),
+	}
+}
+
+// routes shows how an event's cost grows with the configurations of a process.
+func (p *pluginPart) routes() (rows []row) {
+	s := p.serve()
+	var first time.Duration
+	for _, n := range []int{1, 10, 100, 1000} {
+		j := job{Plugin: plugin.IdentityName, Connections: 8, For: p.length, Headers: 12, Tokens: []string{p.issuer.Mint(p, nil)}}
+		for i := range n {
+			j.Configs = append(j.Configs, p.identityConfig(n+i))
+		}
+		cpu, _ := p.measure(s, j)
+		rows = append(rows, figure(fmt.Sprintf("plugin/identity/cpu/routes=%d", n), micros(cpu), "µs/event"))
+		if n == 1 {
+			first = cpu
+		}
+		if n == 1000 {
+			rows = append(rows, figure("plugin/identity/routes=1000-of-1", float64(cpu)/float64(first), "ratio").atMost(1.2))
+		}
+	}
+	return rows
+}
+
+// headers shows how an event's cost grows with the request's headers.
+func (p *pluginPart) headers() (rows []row) {
+	s := p.serve()
+	for _, n := range []int{1, 10, 100, 998} { // 1,000 are refused
+		j := job{
+			Plugin: plugin.IdentityName, Configs: []string{p.identityConfig(0)}, Connections: 8,
+			For: p.length, Headers: n, Tokens: []string{p.issuer.Mint(p, nil)},
+		}
+		cpu, _ := p.measure(s, j)
+		rows = append(rows, figure(fmt.Sprintf("plugin/identity/cpu/headers=%d", n+1), micros(cpu), "µs/event"))
+	}
+	return rows
+}
+
+// compile is what the start of an instance costs where its configuration is
+// new: other requests of the route wait for it.
+func (p *pluginPart) compile() row {
+	process := plugin.NewProcess(slog.New(slog.DiscardHandler))
+	p.Cleanup(process.Close)
+	config := p.triggerConfig(0)
+	for _, hosted := range process.Plugins() {
+		if hosted.Name == plugin.TriggerName {
+			ns := p.perOp(func(b *testing.B) {
+				for b.Loop() {
+					hosted.Compile(config)
+				}
+			})
+			return figure("plugin/trigger/compile", ns/1e3, "µs").atMost(1000)
+		}
+	}
+	p.Fatal("no " + plugin.TriggerName)
+	return row{}
+}
+
+// triggerConfig is a route of its own deployment for each number.
+func (p *pluginPart) triggerConfig(n int) []byte {
+	p.Helper()
+	data, err := json.Marshal(map[string]any{
+		"prefect":    map[string]any{"api_url": "http://127.0.0.1:1/api"},
+		"deployment": fmt.Sprintf("flow-%d/prod", n), "allow_roles": []string{"runner"},
+		"business_function": "finance", "team": "reporting",
+	})
+	require.NoError(p, err)
+	return data
+}
+
+// memory is what a process holds that has 1,000 routes of its own deployment,
+// and has just served 1,000 requests.
+func (p *pluginPart) memory() row {
+	s := p.serve()
+	routes := job{Plugin: plugin.TriggerName}
+	for i := range 1000 {
+		routes.Configs = append(routes.Configs, string(p.triggerConfig(i)))
+	}
+	p.drive(p.generator, s, routes)
+	p.load(p.generator, s, job{
+		Plugin: plugin.IdentityName, Configs: []string{p.identityConfig(0)}, Connections: 64,
+		For: p.length, Headers: 12, Tokens: []string{p.issuer.Mint(p, nil)},
+	})
+	return figure("plugin/resident-memory/routes=1000", s.memory()/1e6, "MB").atMost(40)
+}
