@@ -17,6 +17,8 @@ type Service struct {
 	Audience []string
 	// Claims are added to its access tokens.
 	Claims map[string]any
+	// Opaque makes its access tokens opaque: what they hold is told by introspection alone (RFC 7662).
+	Opaque bool
 }
 
 // Person is an account that logs in with a password.
@@ -85,6 +87,13 @@ func (c client) ResponseTypes() []oidc.ResponseType {
 	return []oidc.ResponseType{oidc.ResponseTypeCode}
 }
 
+func (c client) AccessTokenType() op.AccessTokenType {
+	if c.service != nil && c.service.Opaque {
+		return op.AccessTokenTypeBearer
+	}
+	return op.AccessTokenTypeJWT
+}
+
 func (c client) RedirectURIs() []string {
 	if c.service != nil {
 		return nil
@@ -94,7 +103,6 @@ func (c client) RedirectURIs() []string {
 
 func (c client) PostLogoutRedirectURIs() []string                             { return nil }
 func (c client) LoginURL(id string) string                                    { return loginPath + "?id=" + id }
-func (c client) AccessTokenType() op.AccessTokenType                          { return op.AccessTokenTypeJWT }
 func (c client) IDTokenLifetime() time.Duration                               { return 10 * time.Minute }
 func (c client) DevMode() bool                                                { return false }
 func (c client) IsScopeAllowed(string) bool                                   { return false }

@@ -74,8 +74,7 @@ func (p *Provider) routes() (http.Handler, error) {
 	config := &op.Config{
 		CodeMethodS256: true,
 		AuthMethodPost: true,
-		// Encrypts opaque tokens, of which this provider issues none.
-		CryptoKey: newSecret(), CryptoKeyId: "unused",
+		CryptoKey:      newSecret(), CryptoKeyId: "opaque", // encrypts opaque tokens
 	}
 	openID, err := op.NewProvider(config, p.storage, op.StaticIssuer(p.issuer), op.WithAllowInsecure())
 	if err != nil {

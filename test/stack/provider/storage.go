@@ -29,6 +29,7 @@ type storage struct {
 	keys     []signingKey // the first one signs
 	requests map[string]*authRequest
 	codes    map[string]string // authorization code to request id
+	opaque   map[string]opaqueToken
 }
 
 var (
@@ -51,6 +52,7 @@ func newStorage(opts Options) (*storage, error) {
 		keys:     []signingKey{key},
 		requests: map[string]*authRequest{},
 		codes:    map[string]string{},
+		opaque:   map[string]opaqueToken{},
 	}
 	for _, service := range opts.Services {
 		s.services[service.ID] = service
@@ -113,8 +115,14 @@ func (r *serviceRequest) GetScopes() []string   { return r.scopes }
 
 // What tokens hold.
 
-func (s *storage) CreateAccessToken(context.Context, op.TokenRequest) (string, time.Time, error) {
-	return uuid.NewString(), time.Now().Add(s.lifetime), nil
+func (s *storage) CreateAccessToken(_ context.Context, request op.TokenRequest) (string, time.Time, error) {
+	id, expiry := uuid.NewString(), time.Now().Add(s.lifetime)
+	if r, ok := request.(*serviceRequest); ok && r.service.Opaque {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.opaque[id] = opaqueToken{serviceRequest: r, expiry: expiry}
+	}
+	return id, expiry, nil
 }
 
 // GetPrivateClaimsFromRequest gives the claims of an access token beside the registered ones.

@@ -9,8 +9,8 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 )
 
-// op.Storage asks for these too. This provider keeps no sessions and issues no refresh tokens, opaque tokens or tokens
-// for JWT assertions, so there is never anything to find.
+// op.Storage asks for these too. This provider keeps no sessions and issues no refresh tokens or tokens for JWT
+// assertions, so there is never anything to find.
 
 func (s *storage) CreateAccessAndRefreshTokens(context.Context, op.TokenRequest, string) (string, string, time.Time, error) {
 	return "", "", time.Time{}, oidc.ErrUnsupportedGrantType()
@@ -27,11 +27,6 @@ func (s *storage) GetRefreshTokenInfo(context.Context, string, string) (string, 
 func (s *storage) RevokeToken(context.Context, string, string, string) *oidc.Error { return nil }
 
 func (s *storage) TerminateSession(context.Context, string, string) error { return nil }
-
-// SetIntrospectionFromToken leaves active at false: a JWT that verifies is not looked up.
-func (s *storage) SetIntrospectionFromToken(context.Context, *oidc.IntrospectionResponse, string, string, string) error {
-	return errNotFound
-}
 
 // SetUserinfoFromScopes is deprecated in favour of SetUserinfoFromRequest.
 func (s *storage) SetUserinfoFromScopes(context.Context, *oidc.UserInfo, string, string, []string) error {
