@@ -48,6 +48,7 @@ type TriggerConfig struct {
 	BusinessFunction string        `json:"business_function" kong:"len_min=1" doc:"The business function this route serves; becomes a tag of the run."`
 	Team             string        `json:"team" kong:"len_min=1" doc:"The team that answers for this route; becomes a tag of the run."`
 	MaxBodyBytes     int           `json:"max_body_bytes" kong:"between=2:8388608" default:"1048576" doc:"The longest request body that is taken, in bytes."`
+	Stamp            StampConfig   `json:"stamp" default:"{\"write\":[\"context\",\"created_by\",\"tags\",\"labels\",\"trace_context\"],\"lifetime_hours\":168}" doc:"What is written onto the runs that this route starts."`
 }
 
 // PrefectConfig says where a Prefect server is and how to sign in to it.

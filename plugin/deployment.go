@@ -12,6 +12,7 @@ import (
 
 	"github.com/kong-prefect/kong-prefect/policy"
 	"github.com/kong-prefect/kong-prefect/prefectclient"
+	"github.com/kong-prefect/kong-prefect/stamp"
 )
 
 // deploymentAge is how long a resolved deployment is used before Prefect is
@@ -37,9 +38,19 @@ func parseDeploymentName(s string) (deploymentName, error) {
 
 // resolved is what a deployment's name stands for.
 type resolved struct {
-	id     uuid.UUID
-	schema *policy.ParameterSchema
-	until  time.Time
+	id, flowID uuid.UUID
+	schema     *policy.ParameterSchema
+	defaults   map[string]any // never written to
+	until      time.Time
+}
+
+// run is the run to stamp: with all the parameters that Prefect will store.
+func (r *resolved) run(idempotencyKey string, parameters map[string]any) stamp.Run {
+	complete, server := stamp.Complete(r.defaults, parameters)
+	return stamp.Run{
+		FlowID: r.flowID, DeploymentID: r.id, IdempotencyKey: idempotencyKey,
+		Parameters: complete, ServerParameters: server,
+	}
 }
 
 // deployment resolves one route's deployment and remembers it for a while.
@@ -94,7 +105,7 @@ func (d *deployment) resolve(ctx context.Context) (*resolved, error) {
 	if err != nil {
 		return nil, err
 	}
-	known := &resolved{id: found.ID, schema: schema, until: d.now().Add(deploymentAge)}
+	known := &resolved{id: found.ID, flowID: found.FlowID, schema: schema, defaults: found.Parameters, until: d.now().Add(deploymentAge)}
 	d.mu.Lock()
 	d.known = known
 	d.mu.Unlock()

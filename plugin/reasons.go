@@ -23,6 +23,8 @@ const (
 	CodeBodyTooLarge        = "body_too_large"
 	CodeBodyTypeUnsupported = "body_type_unsupported"
 	CodeIdempotencyKey      = "idempotency_key_invalid"
+	CodeParentStampInvalid  = "parent_stamp_invalid"
+	CodeStampFailed         = "stamp_failed"
 	CodeParametersInvalid   = "parameters_invalid"
 	CodeParameterForbidden  = "parameter_forbidden"
 	CodeDeploymentUnknown   = "deployment_unknown"
@@ -88,6 +90,8 @@ var kinds = map[string]kind{
 	CodeBodyTooLarge:                     {413, "The body is too large.", "", pluginserver.LevelInfo},
 	CodeBodyTypeUnsupported:              {415, "The body must be application/json.", "", pluginserver.LevelInfo},
 	CodeIdempotencyKey:                   {400, "The Idempotency-Key must be one header of 1 to 255 visible ASCII characters.", "", pluginserver.LevelInfo},
+	CodeParentStampInvalid:               {400, "The Kong-Prefect-Stamp of the run that asks for this one is not good here: it has expired, was altered, or isn't this gateway's. Without the header the run starts in the name of the token's account alone.", "", pluginserver.LevelNotice},
+	CodeStampFailed:                      {500, "The run can't be stamped with its caller, so it wasn't started; the operator finds the reason in the gateway's log.", "", pluginserver.LevelErr},
 	CodeParametersInvalid:                {422, "The parameters don't fit the deployment; 'violations' lists each of them.", "", pluginserver.LevelInfo},
 	CodeParameterForbidden:               {422, "The parameters hold something that no caller may send; 'violations' lists it.", "", pluginserver.LevelNotice},
 	CodeDeploymentUnknown:                {502, "This route's deployment doesn't exist; its operator finds the name in the gateway's log.", "", pluginserver.LevelErr},

@@ -24,6 +24,8 @@ type trigger struct {
 	client     *prefectclient.Client
 	deployment *deployment
 	uiURL      string
+	process    *Process
+	stamp      stamp.Options
 }
 
 func compileTrigger(p *Process, data []byte) (*trigger, error) {
@@ -40,6 +42,10 @@ func compileTrigger(p *Process, data []byte) (*trigger, error) {
 	if err != nil {
 		problems = append(problems, fmt.Errorf("prefect: %w", err))
 	}
+	stamping, err := p.stampOptions(c.Stamp)
+	if err != nil {
+		problems = append(problems, err)
+	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -51,6 +57,7 @@ func compileTrigger(p *Process, data []byte) (*trigger, error) {
 	return &trigger{
 		config: c, client: client, uiURL: strings.TrimSuffix(ui, "/"),
 		deployment: newDeployment(client, name, time.Now),
+		process:    p, stamp: stamping,
 	}, nil
 }
 
@@ -67,6 +74,8 @@ type order struct {
 	method         string
 	contentType    []string
 	idempotencyKey []string
+	parentStamp    []string
+	traceparent    string
 	body           pluginserver.RawBody
 }
 
@@ -118,6 +127,10 @@ func readOrder(ctx context.Context, e *pluginserver.Event) (o order, problem *Pr
 			o.contentType = hd.Values
 		case "idempotency-key":
 			o.idempotencyKey = hd.Values
+		case parentStampHeader:
+			o.parentStamp = hd.Values
+		case "traceparent":
+			o.traceparent = strings.Join(hd.Values, ",")
 		}
 	}
 	return o, nil
@@ -126,6 +139,11 @@ func readOrder(ctx context.Context, e *pluginserver.Event) (o order, problem *Pr
 // start is the plugin's whole way: decide, read the parameters, find the
 // deployment, check the parameters against it, stamp, and create the run.
 func (h *trigger) start(ctx context.Context, o order) (*started, *Problem) {
+	parent, problem := h.process.parentOf(o.parentStamp)
+	if problem != nil {
+		return nil, problem
+	}
+	o.caller.Roles = stamp.Roles(o.caller.Roles, parent)
 	decision := policy.Decide(o.caller.Roles, h.config.AllowRoles)
 	if !decision.Allowed {
 		return nil, &Problem{Code: CodeRoleNotAllowed, Cause: fmt.Errorf(
@@ -142,28 +160,33 @@ func (h *trigger) start(ctx context.Context, o order) (*started, *Problem) {
 	if problem != nil {
 		return nil, problem
 	}
-	return h.create(ctx, o, decision, clientKey, parameters)
+	return h.create(ctx, o, stamp.Cause{
+		Caller: o.caller.Identity, Roles: o.caller.Roles, Rule: decision.Rule, RequestID: o.requestID,
+		Team: h.config.Team, BusinessFunction: h.config.BusinessFunction,
+		Parent: parent, Traceparent: o.traceparent,
+	}, clientKey, parameters)
 }
 
-func (h *trigger) create(ctx context.Context, o order, decision policy.Decision, clientKey string, parameters map[string]any) (*started, *Problem) {
+func (h *trigger) create(ctx context.Context, o order, cause stamp.Cause, clientKey string, parameters map[string]any) (*started, *Problem) {
 	d, err := h.deployment.find(ctx)
 	if err != nil {
 		return nil, h.prefectProblem(err)
 	}
-	if violations := d.schema.Check(parameters); len(violations) > 0 {
+	cause.Run = d.run(stamp.IdempotencyKey(o.caller.Identity, d.id, clientKey, o.requestID), parameters)
+	if violations := d.schema.Check(cause.Run.Parameters); len(violations) > 0 {
 		return nil, &Problem{Code: CodeParametersInvalid, Violations: violationsOf(violations)}
 	}
-	s := stamp.New(stamp.Cause{
-		Caller: o.caller.Identity, Roles: o.caller.Roles, Rule: decision.Rule, RequestID: o.requestID,
-		Team: h.config.Team, BusinessFunction: h.config.BusinessFunction,
-	})
+	s, err := stamp.New(cause, h.stamp)
+	if err != nil {
+		return nil, &Problem{Code: CodeStampFailed, Cause: err}
+	}
 	run, created, err := h.client.CreateFlowRun(ctx, d.id, prefectclient.NewFlowRun{
-		IdempotencyKey: stamp.IdempotencyKey(o.caller.Identity, d.id, clientKey, o.requestID),
-		Parameters:     parameters,
+		IdempotencyKey: cause.Run.IdempotencyKey,
+		Parameters:     cause.Run.Parameters,
 		Context:        s.Context,
 		Tags:           s.Tags,
 		Labels:         s.Labels,
-		CreatedBy:      &prefectclient.CreatedBy{ID: s.CreatedByID, DisplayValue: s.CreatedByName},
+		CreatedBy:      createdBy(s),
 	})
 	if err != nil {
 		if prefectclient.ReasonOf(err) == prefectclient.ReasonDeploymentNotFound {

@@ -1,14 +1,22 @@
 // Package stamp says what is written onto a run so that its caller can't be
-// lost: the run's context, Prefect's own "Created By", tags for people and
-// labels for machines.
+// lost, and proves later that it is still what was written: the run's
+// context with a signed stamp in it, Prefect's own "Created By", tags for
+// people, labels for machines, and the trace the request belongs to.
 //
 // It writes identities, never credentials: no token, no secret and no header
-// of the request gets here.
+// of the request gets here but the W3C trace context. It never adds a role to
+// a run because of another run.
 //
-// Read [New] first.
+// Read [New] first, then [Claims] for what is signed, [Examine] for the proof,
+// and chain.go for runs that start runs.
 package stamp
 
 import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
 
 	"github.com/kong-prefect/kong-prefect/claims"
@@ -21,16 +29,42 @@ const Version = 1
 // of Prefect's API changes a run's context once it is created.
 const ContextKey = "kong_prefect"
 
-// Prefixes of the tags and labels that are the stamp's alone.
+// DefaultLifetime is how long a stamp is good where nothing else is said: as
+// long as a run may wait to be executed.
+const DefaultLifetime = 7 * 24 * time.Hour
+
+// Part is one of the things that are written onto a run.
+type Part string
+
+// The parts.
 const (
-	TagCaller   = "caller:"
-	TagTeam     = "team:"
-	TagFunction = "function:"
-	LabelPrefix = "kong-prefect."
+	PartContext   Part = "context"       // identity and signed stamp; the others prove nothing
+	PartCreatedBy Part = "created_by"    // "Created By" in Prefect's UI
+	PartTags      Part = "tags"          // for people
+	PartLabels    Part = "labels"        // for machines
+	PartTrace     Part = "trace_context" // the request's W3C trace context
 )
 
-// maxTagBytes bounds a tag. Prefect takes 100 kB, its UI's lists don't.
-const maxTagBytes = 200
+// Parts is all of them.
+var Parts = []Part{PartContext, PartCreatedBy, PartTags, PartLabels, PartTrace}
+
+// Signer signs. [github.com/kong-prefect/kong-prefect/signing.Keys] does.
+type Signer interface {
+	Sign(claims jwt.Claims, typ string) (string, error)
+}
+
+// Options say how runs are stamped.
+type Options struct {
+	// Signer signs the stamp. Required where the context is written.
+	Signer Signer
+	// Omit are parts that are not written. Without the context nothing about
+	// the run can be proved.
+	Omit []Part
+	// Lifetime is how long a stamp is good. Default: [DefaultLifetime].
+	Lifetime time.Duration
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+}
 
 // Cause is all that made a run: who asked, by which right, through what.
 type Cause struct {
@@ -41,9 +75,28 @@ type Cause struct {
 	// Team and BusinessFunction come from the route's configuration.
 	Team             string
 	BusinessFunction string
+	// Parent is the verified stamp of the run that asks for this one; nil
+	// where no run does. See [Parent].
+	Parent *Claims
+	// Traceparent is the request's header of that name, as it came.
+	Traceparent string
+	Run         Run
 }
 
-// Stamp is what to write where.
+// Run is the run that the stamp is for: it is good on no other.
+type Run struct {
+	FlowID         uuid.UUID
+	DeploymentID   uuid.UUID
+	IdempotencyKey string
+	// Parameters are those that Prefect will store, the deployment's defaults
+	// among them: see [Complete].
+	Parameters map[string]any
+	// ServerParameters are the names of those that the server fills in and
+	// that no stamp can vouch for.
+	ServerParameters []string
+}
+
+// Stamp is what to write where. What is not to be written is zero.
 type Stamp struct {
 	Context map[string]any
 	// CreatedByID is the same for a caller at all times and gateways;
@@ -52,108 +105,65 @@ type Stamp struct {
 	CreatedByName string
 	Tags          []string
 	Labels        map[string]any
-}
-
-// callerNamespace makes caller ids that are the product's own (RFC 9562,
-// section 5.5): the version-5 UUID of its URL in the URL namespace.
-var callerNamespace = uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://github.com/kong-prefect/kong-prefect/caller"))
-
-// CallerID is the UUID that stands for a caller in Prefect.
-func CallerID(id claims.Identity) uuid.UUID {
-	// An issuer is a URL of the configuration and holds no NUL, so the first
-	// one ends it and no two callers meet.
-	return uuid.NewSHA1(callerNamespace, []byte(id.Issuer+"\x00"+id.Subject))
+	// Claims are what was signed.
+	Claims Claims
 }
 
 // New returns the stamp of a run.
-func New(c Cause) Stamp {
-	name := c.Caller.Display()
-	s := Stamp{
-		Context: map[string]any{ContextKey: Context{
-			Version: Version, Caller: caller(c.Caller), Actors: c.Caller.Actors,
-			Roles: c.Roles, Rule: c.Rule, RequestID: c.RequestID,
-			Team: c.Team, BusinessFunction: c.BusinessFunction,
-		}},
-		CreatedByID:   CallerID(c.Caller),
-		CreatedByName: createdByName(c.Caller),
-		Tags:          []string{tag(TagCaller, name)},
-		Labels: map[string]any{
-			LabelPrefix + "subject":    c.Caller.Subject,
-			LabelPrefix + "issuer":     c.Caller.Issuer,
-			LabelPrefix + "kind":       string(c.Caller.Kind),
-			LabelPrefix + "request-id": c.RequestID,
-		},
+func New(c Cause, o Options) (Stamp, error) {
+	if o.Now == nil {
+		o.Now = time.Now
 	}
-	if c.Caller.Client != "" {
-		s.Labels[LabelPrefix+"client"] = c.Caller.Client
+	if o.Lifetime <= 0 {
+		o.Lifetime = DefaultLifetime
 	}
-	if c.Team != "" {
-		s.Tags = append(s.Tags, tag(TagTeam, c.Team))
+	writes := func(p Part) bool { return !slices.Contains(o.Omit, p) }
+	signed, err := newClaims(c, o.Now(), o.Lifetime)
+	if err != nil {
+		return Stamp{}, err
 	}
-	if c.BusinessFunction != "" {
-		s.Tags = append(s.Tags, tag(TagFunction, c.BusinessFunction))
+	var s Stamp
+	if writes(PartCreatedBy) {
+		s.CreatedByID = callerID(signed.Caller.Issuer, signed.Caller.Subject)
+		s.CreatedByName = createdByName(signed.Context)
+		signed.CreatedBy = &CreatedBy{ID: s.CreatedByID, DisplayValue: s.CreatedByName}
 	}
-	return s
-}
-
-// Context is what a flow reads under [ContextKey].
-type Context struct {
-	Version          int            `json:"version"`
-	Caller           Caller         `json:"caller"`
-	Actors           []claims.Actor `json:"actors,omitempty"`
-	Roles            []string       `json:"roles"`
-	Rule             string         `json:"rule"`
-	RequestID        string         `json:"request_id"`
-	Team             string         `json:"team,omitempty"`
-	BusinessFunction string         `json:"business_function,omitempty"`
-}
-
-// Caller is the part of an identity that stays on a run: who, but not all the
-// groups and scopes they had.
-type Caller struct {
-	Subject string      `json:"subject"`
-	Issuer  string      `json:"issuer"`
-	Kind    claims.Kind `json:"kind"`
-	// Name is what people know the caller by; there always is one.
-	Name   string `json:"name"`
-	Email  string `json:"email,omitempty"`
-	Client string `json:"client,omitempty"`
-}
-
-func caller(id claims.Identity) Caller {
-	return Caller{Subject: id.Subject, Issuer: id.Issuer, Kind: id.Kind, Name: id.Display(), Email: id.Email, Client: id.Client}
-}
-
-// createdByName reads well in the UI and tells people of one name apart.
-func createdByName(id claims.Identity) string {
-	name := id.Display()
-	if id.Kind == claims.User && id.Email != "" && id.Email != name {
-		name += " <" + id.Email + ">"
+	if writes(PartTags) {
+		s.Tags = tags(signed.Context)
+		signed.Tags = s.Tags
 	}
-	if n := len(id.Actors); n > 0 {
-		name += " by " + actorName(id.Actors[0])
+	if writes(PartLabels) {
+		s.Labels = labels(signed.Context)
+		signed.Labels = s.Labels
 	}
-	return name
-}
-
-func actorName(a claims.Actor) string {
-	if a.Subject != "" {
-		return a.Subject
-	}
-	return a.Client
-}
-
-// tag cuts a value on a rune's edge: a tag is for people, the context is exact.
-func tag(prefix, value string) string {
-	if len(prefix)+len(value) <= maxTagBytes {
-		return prefix + value
-	}
-	cut := 0
-	for i := range value {
-		if len(prefix)+i > maxTagBytes-len("…") {
-			break
+	if writes(PartContext) {
+		if o.Signer == nil {
+			return Stamp{}, fmt.Errorf("%w: there is no signing key", ErrNotSigned)
 		}
-		cut = i
+		compact, err := o.Signer.Sign(signed, Type)
+		if err != nil {
+			return Stamp{}, fmt.Errorf("%w: %w", ErrNotSigned, err)
+		}
+		if len(compact) > MaxSignedBytes {
+			return Stamp{}, fmt.Errorf("%w: it would have %d bytes, over %d", ErrNotSigned, len(compact), MaxSignedBytes)
+		}
+		s.Context = map[string]any{ContextKey: written{Context: signed.Context, Signed: compact}}
 	}
-	return prefix + value[:cut] + "…"
+	if trace := traceLabel(c.Traceparent); trace != "" && writes(PartTrace) {
+		// A map of its own: the trace isn't signed, Prefect rewrites it.
+		all := map[string]any{LabelTrace: trace}
+		for name, value := range s.Labels {
+			all[name] = value
+		}
+		s.Labels = all
+	}
+	s.Claims = signed
+	return s, nil
+}
+
+// written is what stands in the run's context: what the signed stamp says, for
+// those who only read, and the signed stamp for those who decide.
+type written struct {
+	Context
+	Signed string `json:"stamp"`
 }
