@@ -20,6 +20,7 @@ var parts = []struct {
 }{
 	{"pluginserver", pluginserverRows},
 	{"plugin", pluginRows},
+	{"token", tokenRows},
 }
 
 var (
