@@ -50,13 +50,3 @@ type TriggerConfig struct {
 	MaxBodyBytes     int           `json:"max_body_bytes" kong:"between=2:8388608" default:"1048576" doc:"The longest request body that is taken, in bytes."`
 	Stamp            StampConfig   `json:"stamp" default:"{\"write\":[\"context\",\"created_by\",\"tags\",\"labels\",\"trace_context\"],\"lifetime_hours\":168}" doc:"What is written onto the runs that this route starts."`
 }
-
-// PrefectConfig says where a Prefect server is and how to sign in to it.
-type PrefectConfig struct {
-	APIURL     string `json:"api_url" kong:"required,referenceable" doc:"Prefect's API, http://prefect:4200/api for instance."`
-	AuthString string `json:"auth_string" kong:"referenceable,encrypted" doc:"The server's PREFECT_SERVER_API_AUTH_STRING, user:password."`
-	AuthFile   string `json:"auth_file" doc:"A file that holds the auth string, in place of auth_string. It is read again when it changes."`
-	APIKey     string `json:"api_key" kong:"referenceable,encrypted" doc:"An API key, for Prefect Cloud, in place of auth_string."`
-	UIURL      string `json:"ui_url" kong:"referenceable" doc:"Where people open Prefect's UI, for the links in answers. Default: api_url without its /api."`
-	TimeoutMS  int    `json:"timeout_ms" kong:"between=100:45000" default:"20000" doc:"How long one trigger may take with all its retries, in milliseconds. Kong waits 60 s."`
-}

@@ -47,7 +47,7 @@ type Process struct {
 	tokenCache token.CacheCounters
 
 	mu      sync.Mutex
-	clients map[PrefectConfig]*prefectclient.Client
+	clients map[prefectKey]*prefectclient.Client
 }
 
 // NewProcess returns the shared parts. Close ends them.
@@ -56,7 +56,7 @@ func NewProcess(log *slog.Logger) *Process {
 		Keys:    token.NewKeyCache(token.KeyCacheOptions{Logger: log}),
 		Proofs:  token.NewProofMemory(token.ProofMemoryOptions{}),
 		log:     log,
-		clients: map[PrefectConfig]*prefectclient.Client{},
+		clients: map[prefectKey]*prefectclient.Client{},
 	}
 }
 

@@ -1,6 +1,9 @@
 package plugin
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -27,10 +30,24 @@ func (h *trigger) prefectProblem(err error) *Problem {
 		if p.RetryAfter = failed.RetryAfter; p.RetryAfter < time.Second {
 			p.RetryAfter = unavailableRetryAfter
 		}
+	case CodeOutcomeUnknown:
+		p.Detail = fmt.Sprintf("If it was, Prefect has it under the idempotency_key %q.", failed.IdempotencyKey)
 	case CodeParametersInvalid:
 		p.Violations = []Violation{{Pointer: pointerOf(failed.Field), Detail: failed.Detail}}
 	}
 	return p
+}
+
+// fingerprint stands for what a caller asks for: an Idempotency-Key that comes
+// back with something else is refused (draft-ietf-httpapi-idempotency-key-header,
+// section 2.7).
+func fingerprint(parameters map[string]any) string {
+	data, err := json.Marshal(parameters) // sorts the names
+	if err != nil {
+		panic(err) // they were read from JSON
+	}
+	sum := sha256.Sum256(data)
+	return "sha256:" + base64.RawURLEncoding.EncodeToString(sum[:])
 }
 
 // pointerOf makes a JSON pointer of the path by which Prefect names a
@@ -56,6 +73,8 @@ func prefectCode(reason string) string {
 		return CodePrefectBusy
 	case prefectclient.ReasonIdempotencyConflict:
 		return CodeIdempotencyConflict
+	case prefectclient.ReasonIdempotencyKeyReused:
+		return CodeIdempotencyKeyReused
 	case prefectclient.ReasonOutcomeUnknown:
 		return CodeOutcomeUnknown
 	default:

@@ -3,6 +3,7 @@ package plugin
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -79,7 +80,7 @@ func (p *Problem) Answer(realm string) pluginserver.Answer {
 		headers = append(headers, header("WWW-Authenticate", p.challenge(realm, k)))
 	}
 	if p.RetryAfter > 0 {
-		headers = append(headers, header("Retry-After", strconv.Itoa(int(p.RetryAfter.Round(time.Second)/time.Second))))
+		headers = append(headers, header("Retry-After", strconv.Itoa(int(math.Ceil(p.RetryAfter.Seconds())))))
 	}
 	if k.status == http.StatusMethodNotAllowed {
 		headers = append(headers, header("Allow", http.MethodPost))

@@ -34,6 +34,8 @@ const (
 	CodePrefectBusy         = "prefect_busy"
 	CodeIdempotencyConflict = "idempotency_conflict"
 	CodeOutcomeUnknown      = "outcome_unknown"
+
+	CodeIdempotencyKeyReused = "idempotency_key_reused"
 )
 
 const (
@@ -100,6 +102,7 @@ var kinds = map[string]kind{
 	CodePrefectRefused:                   {502, "The workflow engine refused the run; its operator finds the reason in the gateway's log.", "", pluginserver.LevelErr},
 	CodePrefectBusy:                      {503, "The workflow engine has too much to do now; try again, with the same Idempotency-Key.", "", pluginserver.LevelWarn},
 	CodeIdempotencyConflict:              {409, "This Idempotency-Key belongs to another run; use a new one.", "", pluginserver.LevelNotice},
+	CodeIdempotencyKeyReused:             {422, "This Idempotency-Key was used for a request with another body; use a new key for a new request.", "", pluginserver.LevelNotice},
 	CodeOutcomeUnknown:                   {504, "It isn't known whether the run was started; repeat the request with the same Idempotency-Key to find out, it starts at most one run.", "", pluginserver.LevelErr},
 	pluginserver.ReasonPanic:             {500, "The gateway failed at this request; its operator finds the reason in the log.", "", pluginserver.LevelErr},
 	pluginserver.ReasonTimeout:           {504, "The gateway took too long for this request; its operator finds the reason in the log.", "", pluginserver.LevelErr},

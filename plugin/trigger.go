@@ -51,7 +51,7 @@ func compileTrigger(p *Process, data []byte) (*trigger, error) {
 	}
 	ui := c.Prefect.UIURL
 	if ui == "" {
-		ui = strings.TrimSuffix(c.Prefect.APIURL, "/api")
+		ui = prefectclient.UIURL(c.Prefect.APIURL)
 	}
 	client = client.Route(c.Deployment)
 	return &trigger{
@@ -182,6 +182,7 @@ func (h *trigger) create(ctx context.Context, o order, cause stamp.Cause, client
 	}
 	run, created, err := h.client.CreateFlowRun(ctx, d.id, prefectclient.NewFlowRun{
 		IdempotencyKey: cause.Run.IdempotencyKey,
+		Fingerprint:    fingerprint(parameters),
 		Parameters:     cause.Run.Parameters,
 		Context:        s.Context,
 		Tags:           s.Tags,

@@ -29,7 +29,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 )
 
@@ -53,6 +52,9 @@ type Options struct {
 	// retries. Default: 30 s, well under the 60 s that Kong waits for an
 	// answer. A shorter deadline of the caller's context wins.
 	Deadline time.Duration
+	// ReadDeadline limits one call of a method that only reads, in the same
+	// way. Default: 10 s, or Deadline where that is shorter.
+	ReadDeadline time.Duration
 	// AttemptTimeout limits one request. Default: 10 s (a busy PostgreSQL
 	// server was seen to answer after 6 s).
 	AttemptTimeout time.Duration
@@ -189,34 +191,13 @@ func (c *Client) breakerChanged(state string) {
 	c.emit(Event{Kind: EventBreaker, State: state})
 }
 
-// parseAPIURL takes an address that paths can be appended to. The address is
-// never part of an error: it may hold a password.
-func parseAPIURL(address string) (*url.URL, error) {
-	base, err := url.Parse(strings.TrimRight(address, "/"))
-	switch {
-	case address == "":
-		return nil, errors.New("APIURL: missing")
-	case err != nil:
-		return nil, errors.New("APIURL: not a URL")
-	case base.Scheme != "http" && base.Scheme != "https":
-		return nil, errors.New("APIURL: must start with http:// or https://")
-	case base.Hostname() == "":
-		return nil, errors.New("APIURL: has no host")
-	case base.User != nil:
-		return nil, errors.New("APIURL: must not hold credentials")
-	case base.RawQuery != "" || base.ForceQuery || base.Fragment != "":
-		return nil, errors.New("APIURL: must not have a query or a fragment")
-	}
-	return base, nil
-}
-
 func (o *Options) checkLimits() error {
 	var problems []error
 	for _, limit := range []struct {
 		name  string
 		value int64
 	}{
-		{"Deadline", int64(o.Deadline)}, {"AttemptTimeout", int64(o.AttemptTimeout)}, {"ConfirmTimeout", int64(o.ConfirmTimeout)},
+		{"Deadline", int64(o.Deadline)}, {"ReadDeadline", int64(o.ReadDeadline)}, {"AttemptTimeout", int64(o.AttemptTimeout)}, {"ConfirmTimeout", int64(o.ConfirmTimeout)},
 		{"MaxAttempts", int64(o.MaxAttempts)}, {"MinBackoff", int64(o.MinBackoff)}, {"MaxBackoff", int64(o.MaxBackoff)},
 		{"MaxResponseBytes", o.MaxResponseBytes}, {"MaxConcurrent", int64(o.MaxConcurrent)},
 		{"MaxConcurrentPerRoute", int64(o.MaxConcurrentPerRoute)}, {"MaxWaiting", int64(o.MaxWaiting)}, {"MaxWait", int64(o.MaxWait)},
@@ -232,6 +213,7 @@ func (o *Options) checkLimits() error {
 func (o *Options) setDefaults() {
 	orElse(&o.UserAgent, "prefectclient-go")
 	orElse(&o.Deadline, 30*time.Second)
+	orElse(&o.ReadDeadline, min(10*time.Second, o.Deadline))
 	orElse(&o.AttemptTimeout, 10*time.Second)
 	orElse(&o.ConfirmTimeout, 5*time.Second)
 	orElse(&o.MaxAttempts, 20)

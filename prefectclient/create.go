@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"time"
 	"unicode/utf8"
@@ -28,6 +29,11 @@ type NewFlowRun struct {
 	// later. It should hold something unique to this call, such as a request
 	// id: that is how a run whose answer was lost is known to be this call's.
 	Context map[string]any
+	// Fingerprint stands for what the caller asked for, such as a hash of the
+	// request. It is stored in the run's context, and a run that was there
+	// already under the key must carry the same one: a key that is used again
+	// for something else is refused. Default: nothing is stored or compared.
+	Fingerprint string
 	// Tags are joined with the deployment's.
 	Tags []string
 	// Labels hold strings, numbers and bools. They override Prefect's own of
@@ -72,7 +78,7 @@ func (c *Client) CreateFlowRun(ctx context.Context, deploymentID uuid.UUID, run 
 	if err != nil {
 		return FlowRun{}, false, err
 	}
-	ctx, end, err := c.begin(ctx, op.name)
+	ctx, end, err := c.begin(ctx, op.name, c.options.Deadline)
 	if err != nil {
 		return FlowRun{}, false, err
 	}
@@ -82,7 +88,7 @@ func (c *Client) CreateFlowRun(ctx context.Context, deploymentID uuid.UUID, run 
 	got, f := c.repeat(sending, op)
 	cancel()
 	if f == nil {
-		created = got.status == http.StatusCreated || (got.afterLoss && sameContext(run.Context, made.Context))
+		created = got.status == http.StatusCreated || (got.afterLoss && run.isOwn(made))
 		return ours(made, created, deploymentID, run)
 	}
 	f.IdempotencyKey = run.IdempotencyKey
@@ -93,16 +99,46 @@ func (c *Client) CreateFlowRun(ctx context.Context, deploymentID uuid.UUID, run 
 	if !ok {
 		return FlowRun{}, false, f.Error
 	}
-	return ours(found, sameContext(run.Context, found.Context), deploymentID, run)
+	return ours(found, run.isOwn(found), deploymentID, run)
+}
+
+// fingerprintKey is where a run's context holds NewFlowRun.Fingerprint.
+const fingerprintKey = "request_fingerprint"
+
+func (r *NewFlowRun) storedContext() map[string]any {
+	if r.Fingerprint == "" {
+		return r.Context
+	}
+	stored := map[string]any{fingerprintKey: r.Fingerprint}
+	maps.Copy(stored, r.Context)
+	return stored
+}
+
+// isOwn tells whether a found run is this very call's, by its context.
+func (r *NewFlowRun) isOwn(found FlowRun) bool {
+	return len(r.Context) > 0 && sameContext(r.storedContext(), found.Context)
+}
+
+// isOther tells that the key's run was asked for with something else.
+func (r *NewFlowRun) isOther(found FlowRun) bool {
+	held, ok := found.Context[fingerprintKey].(string)
+	return ok && r.Fingerprint != "" && held != r.Fingerprint
 }
 
 // ours refuses a run of another deployment: two deployments of one flow share
-// their keys, and Prefect answers 200 with whatever run has the key.
+// their keys, and Prefect answers 200 with whatever run has the key. It
+// refuses a run that was asked for with something else, too.
 func ours(made FlowRun, created bool, deploymentID uuid.UUID, run NewFlowRun) (FlowRun, bool, error) {
 	if made.DeploymentID != deploymentID {
 		return FlowRun{}, false, &Error{
 			Op: createName, Reason: ReasonIdempotencyConflict, IdempotencyKey: run.IdempotencyKey,
 			Detail: "the key belongs to a run of another deployment of the same flow",
+		}
+	}
+	if !created && run.isOther(made) {
+		return FlowRun{}, false, &Error{
+			Op: createName, Reason: ReasonIdempotencyKeyReused, IdempotencyKey: run.IdempotencyKey,
+			Detail: "the key belongs to a run that was asked for with something else",
 		}
 	}
 	return made, created, nil
@@ -121,7 +157,7 @@ func newCreate(deploymentID uuid.UUID, run NewFlowRun, made *FlowRun) (*operatio
 		problems = append(problems, errors.New("IdempotencyKey: missing"))
 	}
 	body, err := json.Marshal(newFlowRunBody{
-		Name: run.Name, Parameters: run.Parameters, Context: run.Context, Tags: run.Tags,
+		Name: run.Name, Parameters: run.Parameters, Context: run.storedContext(), Tags: run.Tags,
 		Labels: run.Labels, IdempotencyKey: run.IdempotencyKey, JobVariables: run.JobVariables,
 	})
 	if err != nil {

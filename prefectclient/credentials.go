@@ -151,6 +151,9 @@ func (r *rotation) take(secrets []string) error {
 	if slices.EqualFunc(values, r.values, func(a, b sealed) bool { return a() == b() }) {
 		return nil
 	}
+	if r.logger != nil && len(r.values) > 0 {
+		r.logger.Info("prefect credential replaced", "kind", r.kind, "valid_now", len(values))
+	}
 	r.values, r.at = values, 0
 	return nil
 }

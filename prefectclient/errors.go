@@ -35,6 +35,9 @@ const (
 	// ReasonIdempotencyConflict: the idempotency key belongs to a run of
 	// another deployment of the same flow (Prefect's keys are per flow).
 	ReasonIdempotencyConflict = "idempotency_conflict"
+	// ReasonIdempotencyKeyReused: the idempotency key belongs to a run that was
+	// asked for with something else (NewFlowRun.Fingerprint).
+	ReasonIdempotencyKeyReused = "idempotency_key_reused"
 	// ReasonOutcomeUnknown: the server may or may not have made the run.
 	// FlowRunByIdempotencyKey with the error's IdempotencyKey tells, and so
 	// does repeating the create with the same key.

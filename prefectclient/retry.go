@@ -7,9 +7,9 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// begin opens a call: the deadline runs, and a slot is held until end.
-func (c *Client) begin(ctx context.Context, name string) (_ context.Context, end func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, c.options.Deadline)
+// begin opens a call: the limit runs, and a slot is held until end.
+func (c *Client) begin(ctx context.Context, name string, limit time.Duration) (_ context.Context, end func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	leave, busy := c.slots.enter(ctx, c.route)
 	if busy != nil {
 		cancel()
@@ -21,7 +21,7 @@ func (c *Client) begin(ctx context.Context, name string) (_ context.Context, end
 
 // call is a whole operation without a lasting effect.
 func (c *Client) call(ctx context.Context, op *operation) error {
-	ctx, end, err := c.begin(ctx, op.name)
+	ctx, end, err := c.begin(ctx, op.name, c.options.ReadDeadline)
 	if err != nil {
 		return err
 	}

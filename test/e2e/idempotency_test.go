@@ -34,6 +34,16 @@ func TestRepeatWithANewTokenGivesTheSameRun(t *testing.T) {
 	require.Equal(t, first.ID, again.ID)
 }
 
+func TestRepeatWithAnotherBodyIsRefused(t *testing.T) {
+	t.Parallel()
+	r := keyed(serviceToken(t, "svc-nightly"), uuid.NewString())
+	requireRun(t, send(t, r), http.StatusCreated)
+	r.body = `{"customer_id": 43}`
+	requireRefused(t, send(t, r), http.StatusUnprocessableEntity, "idempotency_key_reused")
+	r.body = customer
+	requireRun(t, send(t, r), http.StatusOK)
+}
+
 // Prefect's keys are shared by all who know the one password: ours are not.
 func TestKeysOfTwoCallersAreTwo(t *testing.T) {
 	t.Parallel()
