@@ -101,6 +101,31 @@ func (e *Event) RawBody(ctx context.Context) (RawBody, error) {
 	return decodeRawBody(data)
 }
 
+// Consumer is one of Kong's consumers.
+type Consumer struct{ ID, Username, CustomID string }
+
+// LoadConsumer finds a consumer of Kong's, by its id, which must be a UUID (Kong
+// fails the request otherwise), or by its user name; ok is false when there is
+// none. Kong never looks at custom_id.
+// Source: kong.client.load_consumer.
+func (e *Event) LoadConsumer(ctx context.Context, key string, byUsername bool) (c Consumer, ok bool, err error) {
+	data, err := e.answer(ctx, newRead("consumer", "kong.client.load_consumer", appendConsumerSpec(nil, key, byUsername)))
+	if err != nil {
+		return Consumer{}, false, err
+	}
+	c, err = decodeConsumer(data)
+	return c, c.ID != "", err
+}
+
+// Authenticate makes a consumer the request's, as Kong's own authentication
+// plugins do, so that acl and rate-limiting work by it. Kong doesn't ask
+// whether it exists, and sets no headers. Without a credential's id the acl
+// plugin looks at authenticated_groups, with one at the consumer's own groups.
+// Source: kong.client.authenticate.
+func (e *Event) Authenticate(c Consumer, credentialID string) {
+	e.queue("kong.client.authenticate", func(b []byte) []byte { return appendAuthenticate(b, c, credentialID) })
+}
+
 // SetHeaders sets headers of the request to the upstream, in place of those
 // of the same spelling that the client sent. A header without a value is
 // removed.
