@@ -166,3 +166,39 @@ func schemeOf(authorization []string) string {
 	scheme, _, _ := strings.Cut(authorization[0], " ")
 	return scheme
 }
+
+// hide takes the token away from the request to the upstream.
+func (a *arrivals) hide(e *pluginserver.Event, headers []pluginserver.Header, source string) {
+	if source != "cookie" {
+		if source != "" {
+			e.ClearHeader(source)
+		}
+		return
+	}
+	for _, h := range headers {
+		if h.Name != "cookie" {
+			continue
+		}
+		rest := withoutCookie(h.Values, a.locator.Cookie)
+		if rest == "" {
+			e.ClearHeader("cookie")
+			return
+		}
+		e.SetHeaders([]pluginserver.Header{header("Cookie", rest)})
+	}
+}
+
+// withoutCookie leaves out all cookies of a name, and joins the others as RFC
+// 9113, section 8.2.3, does.
+func withoutCookie(lines []string, name string) string {
+	var kept []string
+	for _, line := range lines {
+		for pair := range strings.SplitSeq(line, ";") {
+			pair = strings.Trim(pair, " \t")
+			if n, _, _ := strings.Cut(pair, "="); n != name && pair != "" {
+				kept = append(kept, pair)
+			}
+		}
+	}
+	return strings.Join(kept, "; ")
+}

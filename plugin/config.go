@@ -17,6 +17,15 @@ type IdentityConfig struct {
 	Roles   []GrantConfig  `json:"roles" doc:"Who has which role. Nobody has one that isn't given here."`
 	Realm   string         `json:"realm" kong:"len_min=1,match=^[%w%-%._ ]+$" default:"\"kong-prefect\"" doc:"The realm named in WWW-Authenticate challenges."`
 
+	// What others get.
+	Headers             []HeaderConfig   `json:"headers" kong:"len_min=1" doc:"The headers that tell the upstream who calls. Default: X-Caller-Subject, -Issuer, -Kind, -Name, -Email, -Client, -Groups, -Scopes, -Roles and -Actors."`
+	HideCredentials     bool             `json:"hide_credentials" default:"false" doc:"Takes the token away from the request to the upstream, wherever it was."`
+	Assertion           *AssertionConfig `json:"assertion" doc:"Gives the upstream a signed statement of who calls, so that it can verify and needn't trust. Its keys are at /.well-known/kong-prefect/jwks.json where a route leads there."`
+	AuthenticatedGroups string           `json:"authenticated_groups" kong:"one_of=roles|groups|none" default:"\"roles\"" doc:"What Kong's acl plugin takes as the caller's groups. Danger with groups and several issuers: a group of one provider is taken for that of another."`
+	ConsumersAdminURL   string           `json:"consumers_admin_url" kong:"referenceable" doc:"Kong's own Admin API, for consumers by custom_id, which plugins can't look for."`
+	Anonymous           string           `json:"anonymous" kong:"len_min=1" doc:"The user name or id of the consumer as whom a request without any token passes. A bad token never does. Routes that need a caller refuse it all the same."`
+	Resource            *ResourceConfig  `json:"resource" doc:"Describes this gateway to clients as a protected resource (RFC 9728)."`
+
 	// Where a token may be, and how it came.
 	TokenCookie       string                   `json:"token_cookie" kong:"match=^[%w_%.%-]+$" doc:"A cookie in which a token may come, beside the Authorization header. Requests that another site made a browser send are refused then."`
 	TokenHeader       string                   `json:"token_header" kong:"match=^[%w%-]+$" doc:"A further header in which a token may come, with or without Bearer before it. A request with two tokens is refused."`
@@ -28,16 +37,6 @@ type IdentityConfig struct {
 	DenyListFile         string `json:"deny_list_file" doc:"A file with tokens to refuse although they verify, by subject, client, token id or time of issue. A change takes effect within a second, on cached tokens too; a file that was never readable refuses everything, a broken change leaves the last good list in force for an hour and then does."`
 	TokenCacheEntries    int    `json:"token_cache_entries" kong:"between=0:1000000" default:"10000" doc:"How many verified tokens are remembered, so that they aren't verified again; 0 remembers none."`
 	TokenCacheMaxSeconds int    `json:"token_cache_max_seconds" kong:"between=1:3600" default:"300" doc:"How long a token is taken without verifying it again, in seconds, never beyond its exp or the life of the key that signed it."`
-}
-
-// GrantConfig gives a role.
-type GrantConfig struct {
-	Role     string   `json:"role" kong:"required,len_min=1" doc:"The role to give: viewer, runner, developer, worker, owner, or one of your own."`
-	Clients  []string `json:"clients" doc:"Service accounts and agents, by client id. People who use the client don't match."`
-	Groups   []string `json:"groups" doc:"Groups as the token names them, exactly."`
-	Scopes   []string `json:"scopes" doc:"OAuth scopes that the token holds."`
-	Subjects []string `json:"subjects" doc:"Single callers by the token's sub. Roles for groups and accounts scale, roles for people don't."`
-	Issuers  []string `json:"issuers" kong:"element=referenceable" doc:"Issuers whose tokens this grant is for. Must be given where several issuers are configured."`
 }
 
 // TriggerConfig configures prefect-trigger.

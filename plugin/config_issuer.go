@@ -13,6 +13,8 @@ type IssuerConfig struct {
 	GroupSeparator         string       `json:"group_separator" kong:"len_min=1" doc:"Makes groups nested: with / a member of a/b is a member of a too. Default: names stay as they are."`
 	WithoutGroupsOnOverage bool         `json:"without_groups_on_overage" default:"false" doc:"Where a provider leaves out the groups because there are too many, goes on without any instead of refusing the token."`
 
+	Consumer *ConsumerConfig `json:"consumer" doc:"Which consumer its callers are for Kong's own plugins. Default: each a consumer of its own."`
+
 	// Where its keys are: at most one of these.
 	DiscoveryURL string `json:"discovery_url" kong:"referenceable" doc:"Where discovery is asked instead of issuer, without /.well-known/openid-configuration: an address inside the cluster, say. The document must still name issuer."`
 	JWKSURL      string `json:"jwks_url" kong:"referenceable" doc:"The key set's address, for a provider without discovery."`

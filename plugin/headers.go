@@ -1,26 +1,29 @@
 package plugin
 
 import (
+	"errors"
+	"fmt"
+	"slices"
 	"strings"
 
-	"github.com/kong-prefect/kong-prefect/claims"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
 )
 
-// Headers that the upstream gets. A value that isn't there leaves no header,
-// and none that the client sent.
-const (
-	HeaderSubject = "X-Caller-Subject"
-	HeaderIssuer  = "X-Caller-Issuer"
-	HeaderKind    = "X-Caller-Kind"
-	HeaderName    = "X-Caller-Name"
-	HeaderEmail   = "X-Caller-Email"
-	HeaderClient  = "X-Caller-Client"
-	HeaderGroups  = "X-Caller-Groups"
-	HeaderScopes  = "X-Caller-Scopes"
-	HeaderRoles   = "X-Caller-Roles"
-	HeaderActors  = "X-Caller-Actors"
-)
+// defaultHeaders are what the upstream gets where no configuration says
+// otherwise. A value that isn't there leaves no header, and none that the
+// client sent.
+var defaultHeaders = []HeaderConfig{
+	{"X-Caller-Subject", "subject"},
+	{"X-Caller-Issuer", "issuer"},
+	{"X-Caller-Kind", "kind"},
+	{"X-Caller-Name", "name"},
+	{"X-Caller-Email", "email"},
+	{"X-Caller-Client", "client"},
+	{"X-Caller-Groups", "groups"},
+	{"X-Caller-Scopes", "scopes"},
+	{"X-Caller-Roles", "roles"},
+	{"X-Caller-Actors", "actors"},
+}
 
 // reserved are the headers, by their beginning, that no client may send to an
 // upstream: ours, those in which Kong's own plugins name a consumer, and those
@@ -34,28 +37,82 @@ var reserved = []string{
 	"prefect-automation-",
 }
 
-// isReserved takes a name as Kong gives it, in lower case. Many servers read
-// underscores as dashes, so they count as such.
-func isReserved(name string) bool {
-	name = strings.ReplaceAll(name, "_", "-")
-	for _, prefix := range reserved {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
-	}
-	return false
+// ungiven are headers that Kong or HTTP itself set, so that a value of ours
+// would be lost or break the request.
+var ungiven = []string{
+	"authorization", "connection", "content-length", "content-type", "cookie", "expect", "host", "keep-alive", "proxy-authorization",
+	"te", "trailer", "transfer-encoding", "upgrade", "via", "x-real-ip",
 }
 
-// connectionTakesOurs tells whether a client's Connection header (all its
+// callerHeaders are the headers of one configuration.
+type callerHeaders struct {
+	headers []HeaderConfig
+	own     []string // names beyond the reserved ones, folded
+}
+
+// newCallerHeaders checks the names; more are headers that are set elsewhere.
+func newCallerHeaders(configured []HeaderConfig, more ...string) (callerHeaders, error) {
+	h := callerHeaders{headers: configured}
+	if len(configured) == 0 {
+		h.headers = defaultHeaders
+	}
+	var problems []error
+	var seen []string
+	check := func(field, name string) {
+		folded := fold(name)
+		switch {
+		case slices.Contains(seen, folded):
+			problems = append(problems, fmt.Errorf("%s: %q is set twice", field, name))
+		case slices.Contains(ungiven, folded) || strings.HasPrefix(folded, "x-forwarded-"):
+			problems = append(problems, fmt.Errorf("%s: %q is set by Kong itself", field, name))
+		case strings.HasPrefix(folded, "x-consumer-"), strings.HasPrefix(folded, "x-anonymous-"), strings.HasPrefix(folded, "prefect-automation-"):
+			problems = append(problems, fmt.Errorf("%s: %q means something else to others", field, name))
+		}
+		seen = append(seen, folded)
+		if !isReserved(folded) {
+			h.own = append(h.own, folded)
+		}
+	}
+	for i, hd := range h.headers {
+		at := fmt.Sprintf("headers[%d]", i+1)
+		check(at+".name", hd.Name)
+		if err := checkCallerValue(hd.From); err != nil {
+			problems = append(problems, fmt.Errorf("%s.from: %w", at, err))
+		}
+	}
+	for _, name := range more {
+		if name != "" {
+			check("assertion.header", name)
+		}
+	}
+	return h, errors.Join(problems...)
+}
+
+// fold writes a header's name in the one way in which names are compared: many
+// servers read underscores as dashes.
+func fold(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "-")) }
+
+// isReserved tells whether no client may send a header, by its folded name.
+func isReserved(folded string) bool {
+	return slices.ContainsFunc(reserved, func(prefix string) bool { return strings.HasPrefix(folded, prefix) })
+}
+
+// spoofable tells whether a client's header must not pass.
+func (h callerHeaders) spoofable(name string) bool {
+	folded := fold(name)
+	return isReserved(folded) || slices.Contains(h.own, folded)
+}
+
+// takenByConnection tells whether a client's Connection header (all its
 // lines) names a header that this gateway sets for the upstream. Connection
 // names the headers of one hop alone (RFC 9110, section 7.6.1), and Kong drops
 // them after the plugins ran, so a client could take away what they set: the
 // caller's name, or the credential in Authorization.
-func connectionTakesOurs(lines []string) bool {
+func (h callerHeaders) takenByConnection(lines []string) bool {
 	for _, line := range lines {
 		for option := range strings.SplitSeq(line, ",") {
-			name := strings.ToLower(strings.TrimSpace(option))
-			if isReserved(name) || name == "authorization" {
+			name := strings.TrimSpace(option)
+			if h.spoofable(name) || fold(name) == "authorization" {
 				return true
 			}
 		}
@@ -63,36 +120,19 @@ func connectionTakesOurs(lines []string) bool {
 	return false
 }
 
-// callerHeaders are the normalized claims for the upstream.
-func callerHeaders(id claims.Identity, roles []string) []pluginserver.Header {
+// of are the headers that tell the upstream who calls. Lists are joined by
+// commas, of which none stands in a value.
+func (h callerHeaders) of(c Caller) []pluginserver.Header {
 	var headers []pluginserver.Header
-	add := func(name string, values ...string) {
-		var encoded []string
-		for _, v := range values {
-			if v != "" {
-				encoded = append(encoded, encodeValue(v))
-			}
+	for _, hd := range h.headers {
+		values := callerValue(c, hd.From)
+		for i, v := range values {
+			values[i] = encodeValue(v)
 		}
-		if len(encoded) > 0 {
-			headers = append(headers, header(name, strings.Join(encoded, ",")))
+		if len(values) > 0 {
+			headers = append(headers, header(hd.Name, strings.Join(values, ",")))
 		}
 	}
-	add(HeaderSubject, id.Subject)
-	add(HeaderIssuer, id.Issuer)
-	add(HeaderKind, string(id.Kind))
-	add(HeaderName, id.Name)
-	add(HeaderEmail, id.Email)
-	add(HeaderClient, id.Client)
-	add(HeaderGroups, id.Groups...)
-	add(HeaderScopes, id.Scopes...)
-	add(HeaderRoles, roles...)
-	actors := make([]string, len(id.Actors))
-	for i, a := range id.Actors {
-		if actors[i] = a.Subject; a.Subject == "" {
-			actors[i] = a.Client
-		}
-	}
-	add(HeaderActors, actors...)
 	return headers
 }
 

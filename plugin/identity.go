@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -13,60 +12,98 @@ import (
 	"github.com/kong-prefect/kong-prefect/token"
 )
 
-// SharedIdentity is the key in kong.ctx.shared under which prefect-identity
-// leaves the caller for the plugins after it. Clients can't write there, so
-// it is believed, and no header ever is.
-const SharedIdentity = "kong_prefect_identity"
-
-// Caller is what prefect-identity hands on: who calls, and their roles.
-type Caller struct {
-	Identity claims.Identity `json:"identity"`
-	Roles    []string        `json:"roles,omitempty"`
-}
-
 // identity is prefect-identity with one configuration.
 type identity struct {
-	arrivals *arrivals
-	verifier *token.Verifier
-	mappers  map[string]*claims.Mapper // by issuer
-	grants   policy.Grants
-	realm    string
+	config    IdentityConfig
+	arrivals  *arrivals
+	verifier  *token.Verifier
+	issuers   map[string]issuer // by URL
+	grants    policy.Grants
+	headers   callerHeaders
+	asserter  *asserter // nil: none
+	wellKnown wellKnown
+	consumers *consumers
+}
+
+// issuer is what is known of one issuer's callers.
+type issuer struct {
+	mapper   *claims.Mapper
+	consumer consumerOf
 }
 
 func compileIdentity(p *Process, data []byte) (*identity, error) {
-	var c IdentityConfig
-	if err := decodeConfig(data, &c); err != nil {
+	h := &identity{issuers: map[string]issuer{}, consumers: p.consumers}
+	if err := decodeConfig(data, &h.config); err != nil {
 		return nil, err
 	}
-	h := &identity{mappers: map[string]*claims.Mapper{}, realm: c.Realm}
 	var problems []error
-	var urls []string
-	for i, is := range c.Issuers {
+	note := func(err error) {
+		if err != nil {
+			problems = append(problems, err)
+		}
+	}
+	urls, err := h.compileIssuers()
+	note(err)
+	h.grants, err = policy.NewGrants(grantsOf(h.config.Roles), urls)
+	note(err)
+	h.verifier, err = newVerifier(p, h.config)
+	note(err)
+	h.arrivals, err = newArrivals(h.config)
+	note(err)
+	note(h.compileGifts(p, urls))
+	if err := errors.Join(problems...); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	for _, advice := range h.grants.Advice() {
+		p.log.Warn("a configuration works, and is better done in another way", "plugin", IdentityName, "advice", advice)
+	}
+	return h, nil
+}
+
+func (h *identity) compileIssuers() (urls []string, err error) {
+	var problems []error
+	for i, is := range h.config.Issuers {
 		mapper, err := is.mapper()
 		if err != nil {
 			problems = append(problems, fmt.Errorf("issuers[%d].preset: %w", i+1, err))
 		}
-		h.mappers[is.Issuer] = mapper
+		var config ConsumerConfig
+		if is.Consumer != nil {
+			config = *is.Consumer
+		}
+		consumer, err := newConsumerOf(config, h.config.ConsumersAdminURL)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("issuers[%d].consumer.%w", i+1, err))
+		}
+		h.issuers[is.Issuer] = issuer{mapper, consumer}
 		urls = append(urls, is.Issuer)
 	}
-	grants := make([]policy.Grant, len(c.Roles))
-	for i, g := range c.Roles {
-		grants[i] = policy.Grant(g)
-	}
+	return urls, errors.Join(problems...)
+}
+
+// compileGifts prepares what others get: headers, assertion, documents.
+func (h *identity) compileGifts(p *Process, urls []string) error {
+	var problems []error
 	var err error
-	if h.grants, err = policy.NewGrants(grants, urls); err != nil {
+	assertionHeader := ""
+	if h.config.Assertion != nil {
+		assertionHeader = h.config.Assertion.Header
+	}
+	if h.headers, err = newCallerHeaders(h.config.Headers, assertionHeader); err != nil {
 		problems = append(problems, err)
 	}
-	if h.verifier, err = newVerifier(p, c); err != nil {
+	if h.asserter, err = newAsserter(h.config.Assertion, p.Signing); err != nil {
 		problems = append(problems, err)
 	}
-	if h.arrivals, err = newArrivals(c); err != nil {
-		problems = append(problems, err)
+	if h.config.Resource != nil {
+		if h.wellKnown, err = newWellKnown(*h.config.Resource, urls, h.asserter != nil); err != nil {
+			problems = append(problems, fmt.Errorf("resource.url: %w", err))
+		}
 	}
-	if err := errors.Join(problems...); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	if h.asserter != nil {
+		h.wellKnown.keySet = h.asserter.keySet
 	}
-	return h, nil
+	return errors.Join(problems...)
 }
 
 // identityReads is what prefect-identity always needs of a request.
@@ -76,59 +113,120 @@ var identityReads = []pluginserver.Read{pluginserver.ReadHeaders(), pluginserver
 func (h *identity) Access(ctx context.Context, e *pluginserver.Event) {
 	headers, err := e.Headers(ctx)
 	if err != nil {
-		refuse(ctx, e, h.realm, &Problem{Code: pluginserver.ReasonUnreadable, Cause: err})
+		h.refuse(ctx, e, &Problem{Code: pluginserver.ReasonUnreadable, Cause: err})
 		return
 	}
-	caller, problem := h.identify(ctx, e, headers)
-	if problem != nil {
-		refuse(ctx, e, h.realm, problem)
-		return
-	}
-	shared, err := json.Marshal(caller)
-	if err != nil {
-		refuse(ctx, e, h.realm, &Problem{Code: CodeClaimsInvalid, Cause: err})
-		return
-	}
-	for _, hd := range headers {
-		if isReserved(hd.Name) {
-			e.ClearHeader(hd.Name)
+	r, problem := h.recognize(ctx, e, headers)
+	if problem != nil && problem.Code == token.ReasonMissing {
+		if h.wellKnown.answers(ctx, e) {
+			return
+		}
+		if h.config.Anonymous != "" {
+			r.caller.Anonymous = true
+			r.standing, problem = h.consumers.anonymous(ctx, e, h.config.Anonymous)
 		}
 	}
-	e.SetHeaders(callerHeaders(caller.Identity, caller.Roles))
-	e.SetShared(SharedIdentity, string(shared))
+	if problem == nil {
+		problem = h.admit(e, headers, r)
+	}
+	if problem != nil {
+		h.refuse(ctx, e, problem)
+	}
 }
 
-// identify is the plugin's whole way: token, identity, roles.
-func (h *identity) identify(ctx context.Context, e *pluginserver.Event, headers []pluginserver.Header) (Caller, *Problem) {
-	var connection []string
+func (h *identity) refuse(ctx context.Context, e *pluginserver.Event, p *Problem) {
+	p.ResourceMetadata = h.wellKnown.metadataURL
+	refuse(ctx, e, h.config.Realm, p)
+}
+
+// recognized is all that a request's token leads to.
+type recognized struct {
+	caller   Caller
+	standing standing
+	source   string // where the token was, as token.Located says it
+}
+
+// recognize is the plugin's whole way: token, identity, roles, consumer.
+func (h *identity) recognize(ctx context.Context, e *pluginserver.Event, headers []pluginserver.Header) (r recognized, problem *Problem) {
+	if problem := h.checkHeaders(headers); problem != nil {
+		return r, problem
+	}
+	a, problem := h.arrivals.find(ctx, e, headers)
+	if problem != nil {
+		return r, problem
+	}
+	r.source = a.Source
+	verified, err := h.verifier.VerifyPresented(ctx, a.Token, a.presentation)
+	if err != nil {
+		return r, tokenProblem(err, a.DPoP)
+	}
+	is := h.issuers[verified.Issuer()] // the verifier takes no other
+	id, err := is.mapper.Identity(verified)
+	if err != nil {
+		return r, claimsProblem(err)
+	}
+	r.caller = Caller{Identity: id, Roles: h.grants.Roles(id, verified.Claims())}
+	r.standing, problem = is.consumer.find(ctx, e, h.consumers, r.caller)
+	return r, problem
+}
+
+func (h *identity) checkHeaders(headers []pluginserver.Header) *Problem {
 	lines := 0
 	for _, hd := range headers {
 		lines += len(hd.Values)
-		if hd.Name == "connection" {
-			connection = hd.Values
+		if hd.Name == "connection" && h.headers.takenByConnection(hd.Values) {
+			return &Problem{Code: CodeConnectionForbidden}
 		}
 	}
 	if lines >= pluginserver.MaxHeaders {
 		// Kong has cut the list, and what was cut may be one of ours.
-		return Caller{}, &Problem{Code: CodeHeadersTooMany}
+		return &Problem{Code: CodeHeadersTooMany}
 	}
-	if connectionTakesOurs(connection) {
-		return Caller{}, &Problem{Code: CodeConnectionForbidden}
+	return nil
+}
+
+// admit lets the request pass and tells everybody who calls. It either does
+// all of it, or nothing and gives a problem.
+func (h *identity) admit(e *pluginserver.Event, headers []pluginserver.Header, r recognized) *Problem {
+	set := r.standing.headers
+	if !r.caller.Anonymous {
+		set = append(set, h.headers.of(r.caller)...)
+		if h.asserter != nil {
+			assertion, err := h.asserter.header(r.caller)
+			if err != nil {
+				return &Problem{Code: CodeAssertionFailed, Cause: err}
+			}
+			set = append(set, assertion)
+		}
 	}
-	a, problem := h.arrivals.find(ctx, e, headers)
-	if problem != nil {
-		return Caller{}, problem
+	if err := r.caller.leave(e); err != nil {
+		return &Problem{Code: CodeClaimsInvalid, Cause: err}
 	}
-	verified, err := h.verifier.VerifyPresented(ctx, a.Token, a.presentation)
-	if err != nil {
-		return Caller{}, tokenProblem(err, a.DPoP)
+	for _, hd := range headers {
+		if h.headers.spoofable(hd.Name) {
+			e.ClearHeader(hd.Name)
+		}
 	}
-	// One mapper for each issuer that the verifier takes.
-	id, err := h.mappers[verified.Issuer()].Identity(verified)
-	if err != nil {
-		return Caller{}, claimsProblem(err)
+	if h.config.HideCredentials {
+		h.arrivals.hide(e, headers, r.source)
 	}
-	return Caller{Identity: id, Roles: h.grants.Roles(id)}, nil
+	e.SetHeaders(set)
+	r.standing.tell(e)
+	if groups := h.aclGroups(r.caller); len(groups) > 0 {
+		e.SetSharedList(sharedGroups, groups)
+	}
+	return nil
+}
+
+func (h *identity) aclGroups(c Caller) []string {
+	switch h.config.AuthenticatedGroups {
+	case "roles":
+		return c.Roles
+	case "groups":
+		return c.Identity.Groups
+	default:
+		return nil
+	}
 }
 
 // claimsProblem tells the caller the claim's name at most through its code.
@@ -153,5 +251,6 @@ func tokenProblem(err error, dpop bool) *Problem {
 	return &Problem{Code: refused.Reason, Cause: err, DPoP: dpop}
 }
 
-// keysRetryAfter is what a caller waits when an issuer's keys can't be had.
+// keysRetryAfter is what a caller waits when what is needed to tell who they
+// are can't be had.
 const keysRetryAfter = 5 * time.Second

@@ -111,7 +111,7 @@ func TestReservedHeaders(t *testing.T) {
 		"x-authenticated-groups": true, "x-authenticated-userid": true, "prefect-automation-id": true, "prefect_automation_name": true,
 		"authorization": false, "x-call": false, "x-request-id": false, "accept": false, "prefect-csrf-token": false,
 	} {
-		require.Equal(t, want, isReserved(name), name)
+		require.Equal(t, want, callerHeaders{}.spoofable(name), name)
 	}
 }
 
@@ -134,7 +134,7 @@ func TestConnectionMayNotTakeOurs(t *testing.T) {
 		"the credential":      {[]string{"Authorization"}, true},
 		"only looks like one": {[]string{"my-x-caller-roles"}, false},
 	} {
-		require.Equal(t, c.want, connectionTakesOurs(c.lines), name)
+		require.Equal(t, c.want, callerHeaders{}.takenByConnection(c.lines), name)
 	}
 }
 
@@ -155,9 +155,11 @@ func TestHeaderValuesComeBackExactly(t *testing.T) {
 
 func TestCallerHeaders(t *testing.T) {
 	t.Parallel()
+	h, err := newCallerHeaders(nil)
+	require.NoError(t, err)
 	require.Equal(t, []pluginserver.Header{
-		header(HeaderSubject, "s"), header(HeaderIssuer, "https://a"), header(HeaderKind, "user"), header(HeaderGroups, "a%2Cb,c"),
-	}, callerHeaders(claims.Identity{Subject: "s", Issuer: "https://a", Kind: claims.User, Groups: []string{"a,b", "c"}}, nil), "what isn't there leaves no header")
+		header("X-Caller-Subject", "s"), header("X-Caller-Issuer", "https://a"), header("X-Caller-Kind", "user"), header("X-Caller-Groups", "a%2Cb,c"),
+	}, h.of(Caller{Identity: claims.Identity{Subject: "s", Issuer: "https://a", Kind: claims.User, Groups: []string{"a,b", "c"}}}), "what isn't there leaves no header")
 }
 
 func TestEveryProblemIsAProblemDocument(t *testing.T) {

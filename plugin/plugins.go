@@ -45,6 +45,7 @@ type Process struct {
 	log   *slog.Logger
 
 	tokenCache token.CacheCounters
+	consumers  *consumers
 
 	mu      sync.Mutex
 	clients map[prefectKey]*prefectclient.Client
@@ -53,10 +54,12 @@ type Process struct {
 // NewProcess returns the shared parts. Close ends them.
 func NewProcess(log *slog.Logger) *Process {
 	return &Process{
-		Keys:    token.NewKeyCache(token.KeyCacheOptions{Logger: log}),
-		Proofs:  token.NewProofMemory(token.ProofMemoryOptions{}),
-		log:     log,
-		clients: map[prefectKey]*prefectclient.Client{},
+		Keys:   token.NewKeyCache(token.KeyCacheOptions{Logger: log}),
+		Proofs: token.NewProofMemory(token.ProofMemoryOptions{}),
+		log:    log,
+
+		consumers: newConsumers(),
+		clients:   map[prefectKey]*prefectclient.Client{},
 	}
 }
 

@@ -32,6 +32,9 @@ type Problem struct {
 	// DPoP says that the token came with the DPoP scheme, so the challenge is
 	// of that scheme (RFC 9449, section 7.1).
 	DPoP bool
+	// ResourceMetadata is where the gateway describes itself to clients; it is
+	// named in the challenge (RFC 9728, section 5.1).
+	ResourceMetadata string
 	// Cause is for the operator alone.
 	Cause error
 }
@@ -126,6 +129,9 @@ func (p *Problem) challenge(realm string, k kind) string {
 	c := scheme + ` realm="` + quotable(realm) + `"`
 	if code != "-" {
 		c += `, error="` + code + `", error_description="` + quotable(p.sentence(k)) + `"`
+	}
+	if p.ResourceMetadata != "" {
+		c += `, resource_metadata="` + quotable(p.ResourceMetadata) + `"`
 	}
 	if p.DPoP {
 		c += `, algs="` + strings.Join(token.DefaultAlgorithms, " ") + `"`

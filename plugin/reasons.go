@@ -38,6 +38,13 @@ const (
 	CodeIdempotencyKeyReused = "idempotency_key_reused"
 )
 
+// Codes about consumers and what the upstream is told.
+const (
+	CodeConsumerUnknown      = "consumer_unknown"
+	CodeConsumersUnavailable = "consumers_unavailable"
+	CodeAssertionFailed      = "assertion_failed"
+)
+
 const (
 	invalidToken      = "invalid_token"
 	invalidRequest    = "invalid_request"
@@ -79,6 +86,9 @@ var kinds = map[string]kind{
 	token.ReasonDenyListUnavailable:      {503, "The token can't be checked now; try again. The operator finds the reason in the gateway's log.", "", pluginserver.LevelErr},
 	token.ReasonReplayMemoryFull:         {503, "Too many proofs are in use now; try again.", "", pluginserver.LevelErr},
 	CodeClaimsInvalid:                    {401, "The token's claims can't be used here.", invalidToken, pluginserver.LevelWarn},
+	CodeConsumerUnknown:                  {403, "You are known to the provider, but not as a consumer of this gateway; ask its operator to add you.", insufficientScope, pluginserver.LevelNotice},
+	CodeConsumersUnavailable:             {503, "It can't be told now which consumer you are; try again.", "", pluginserver.LevelErr},
+	CodeAssertionFailed:                  {500, "The gateway couldn't vouch for you to the service behind it; its operator finds the reason in the log.", "", pluginserver.LevelErr},
 	CodeGroupsOverage:                    {401, "The token leaves out your groups, because they are too many to fit in; the provider's administrator limits them to those that this gateway needs.", invalidToken, pluginserver.LevelWarn},
 	CodeCrossSite:                        {403, "This request came from another site in a browser, whose cookie isn't taken for it; use the Authorization header.", "-", pluginserver.LevelNotice},
 	CodeHeadersTooMany:                   {431, "The request has too many headers to be checked; send fewer than 1000.", "", pluginserver.LevelInfo},

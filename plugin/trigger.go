@@ -94,15 +94,8 @@ func (h *trigger) Access(ctx context.Context, e *pluginserver.Event) {
 }
 
 func readOrder(ctx context.Context, e *pluginserver.Event) (o order, problem *Problem) {
-	shared, ok, err := e.Shared(ctx, SharedIdentity)
-	if err == nil && !ok {
-		return o, &Problem{Code: CodeIdentityMissing}
-	}
-	if err == nil {
-		err = json.Unmarshal([]byte(shared), &o.caller)
-	}
-	if err != nil || o.caller.Identity.Subject == "" || o.caller.Identity.Issuer == "" {
-		return o, &Problem{Code: CodeIdentityMissing, Cause: err}
+	if o.caller, problem = callerOf(ctx, e); problem != nil {
+		return o, problem
 	}
 	var headers []pluginserver.Header
 	var problems [4]error
@@ -113,7 +106,7 @@ func readOrder(ctx context.Context, e *pluginserver.Event) (o order, problem *Pr
 	if errors.Is(problems[3], pluginserver.ErrFrameTooLarge) {
 		return o, &Problem{Code: CodeBodyTooLarge, Cause: problems[3]}
 	}
-	err = errors.Join(problems[:]...)
+	err := errors.Join(problems[:]...)
 	if err == nil && o.requestID == "" {
 		// It keeps two requests without an Idempotency-Key apart.
 		err = errors.New("kong gave no request id")

@@ -40,7 +40,7 @@ func TestRoles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			require.Equal(t, c.want, grants.Roles(c.caller))
+			require.Equal(t, c.want, grants.Roles(c.caller, nil))
 		})
 	}
 }
@@ -57,7 +57,50 @@ func TestGrantsAreChecked(t *testing.T) {
 	require.ErrorContains(t, err, "must name its issuers")
 	grants, err := NewGrants([]Grant{{Role: Runner, Clients: []string{"c"}, Issuers: two[:1]}}, two)
 	require.NoError(t, err)
-	require.Empty(t, grants.Roles(claims.Identity{Issuer: "https://second", Kind: claims.Service, Client: "c"}), "another provider's c is somebody else")
+	require.Empty(t, grants.Roles(claims.Identity{Issuer: "https://second", Kind: claims.Service, Client: "c"}, nil), "another provider's c is somebody else")
+}
+
+func TestClaimsAndIssuersNarrowAGrant(t *testing.T) {
+	t.Parallel()
+	main := Claim{Path: "ref", Values: []string{"refs/heads/main", "refs/heads/release"}}
+	grants, err := NewGrants([]Grant{
+		{Role: "both", Clients: []string{"svc"}, Claims: []Claim{main}},
+		{Role: "all", Claims: []Claim{main, {Path: "/kubernetes.io/namespace", Values: []string{"prod"}}}},
+		{Role: "list", Claims: []Claim{{Path: "/org/teams", Values: []string{"data"}}}},
+		{Role: "number", Claims: []Claim{{Path: "level", Values: []string{"7"}}}},
+		{Role: "everybody", Issuers: []string{idp}},
+	}, []string{idp})
+	require.NoError(t, err)
+	svc := claims.Identity{Issuer: idp, Subject: "svc", Kind: claims.Service, Client: "svc"}
+	onMain := map[string]any{"ref": "refs/heads/main"}
+	for name, c := range map[string]struct {
+		caller claims.Identity
+		claims map[string]any
+		want   []string
+	}{
+		"nothing":                {svc, nil, []string{"everybody"}},
+		"list and claim":         {svc, onMain, []string{"both", "everybody"}},
+		"claim without the list": {claims.Identity{Issuer: idp, Subject: "x", Kind: claims.User}, onMain, []string{"everybody"}},
+		"another value":          {svc, map[string]any{"ref": "refs/heads/main2"}, []string{"everybody"}},
+		"all of several":         {claims.Identity{Issuer: idp, Subject: "x"}, map[string]any{"ref": "refs/heads/main", "kubernetes.io": map[string]any{"namespace": "prod"}}, []string{"all", "everybody"}},
+		"one item of a list":     {claims.Identity{Issuer: idp, Subject: "x"}, map[string]any{"org": map[string]any{"teams": []any{"x", "data"}}}, []string{"list", "everybody"}},
+		"a number":               {claims.Identity{Issuer: idp, Subject: "x"}, map[string]any{"level": json.Number("7")}, []string{"number", "everybody"}},
+		"an object is no text":   {claims.Identity{Issuer: idp, Subject: "x"}, map[string]any{"level": map[string]any{"7": true}}, []string{"everybody"}},
+		"another issuer":         {claims.Identity{Issuer: "https://other", Subject: "x"}, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, c.want, grants.Roles(c.caller, c.claims))
+		})
+	}
+}
+
+func TestAdvice(t *testing.T) {
+	t.Parallel()
+	grants, err := NewGrants([]Grant{{Role: Viewer, Groups: []string{"g"}}, {Role: Runner, Subjects: []string{"5d1a"}}}, []string{idp})
+	require.NoError(t, err)
+	require.Len(t, grants.Advice(), 1)
+	require.Contains(t, grants.Advice()[0], "roles[2]")
 }
 
 func TestDecideDeniesByDefault(t *testing.T) {
