@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/ext"
@@ -22,7 +23,17 @@ const (
 	// conditionCostLimit bounds what evaluating one condition may cost, in
 	// CEL's own units: about one for each operation and element looked at.
 	conditionCostLimit = 100_000
+	// maxConditions bounds what a process remembers that lives through years
+	// of changing configurations.
+	maxConditions = 4096
 )
+
+// conditions are those that the process has compiled: routes with the same
+// one share it.
+var conditions = struct {
+	sync.Mutex
+	byText map[string]*Condition
+}{byText: map[string]*Condition{}}
 
 // ErrCondition is in the errors of conditions that don't compile, and of those
 // that can't be decided.
@@ -72,6 +83,8 @@ type Request struct {
 	// Query and Headers hold what came exactly once, headers in lower case.
 	Query   map[string]string `cel:"query"`
 	Headers map[string]string `cel:"headers"`
+	// Captures are the named groups of the route's path.
+	Captures map[string]string `cel:"captures"`
 }
 
 // Deployment is `deployment` in a condition.
@@ -81,6 +94,7 @@ type Deployment struct {
 	Flow     string   `cel:"flow"`
 	Tags     []string `cel:"tags"`
 	WorkPool string   `cel:"work_pool"`
+	Paused   bool     `cel:"paused"`
 }
 
 // CallerOf makes an identity and its roles ready for conditions.
@@ -104,6 +118,7 @@ func CallerOf(id claims.Identity, roles []string) Caller {
 type Condition struct {
 	text    string
 	program cel.Program
+	names   map[string]bool // see Uses
 }
 
 // conditionEnvironment is what conditions are compiled against: typed, so that
@@ -112,6 +127,7 @@ var conditionEnvironment = sync.OnceValues(func() (*cel.Env, error) {
 	return cel.NewEnv(
 		ext.NativeTypes(ext.ParseStructTags(true),
 			reflect.TypeFor[Caller](), reflect.TypeFor[ActingParty](), reflect.TypeFor[Request](), reflect.TypeFor[Deployment]()),
+		cel.CrossTypeNumericComparisons(true), // 1 < 1.5, as JSON has it
 		ext.Strings(),
 		ext.Sets(),
 		cel.Variable("identity", cel.ObjectType("policy.Caller")),
@@ -125,8 +141,29 @@ var conditionEnvironment = sync.OnceValues(func() (*cel.Env, error) {
 // CompileCondition checks and compiles a condition: CEL with its strings and
 // sets extensions, over the variables identity ([Caller]), request
 // ([Request]), parameters (a map), deployment ([Deployment]) and now (a
-// timestamp). It must be true or false by its type.
+// timestamp). It must be true or false by its type. It is compiled once and
+// shared.
 func CompileCondition(text string) (*Condition, error) {
+	conditions.Lock()
+	defer conditions.Unlock()
+	if c := conditions.byText[text]; c != nil {
+		return c, nil
+	}
+	c, err := compileCondition(text)
+	if err != nil {
+		return nil, err
+	}
+	for old := range conditions.byText {
+		if len(conditions.byText) < maxConditions {
+			break
+		}
+		delete(conditions.byText, old)
+	}
+	conditions.byText[text] = c
+	return c, nil
+}
+
+func compileCondition(text string) (*Condition, error) {
 	if len(text) > maxConditionBytes {
 		return nil, fmt.Errorf("%w: longer than %d bytes", ErrCondition, maxConditionBytes)
 	}
@@ -134,19 +171,41 @@ func CompileCondition(text string) (*Condition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCondition, err)
 	}
-	ast, issues := env.Compile(text)
+	checked, issues := env.Compile(text)
 	if issues.Err() != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCondition, issues.Err())
 	}
-	if ast.OutputType() != cel.BoolType {
-		return nil, fmt.Errorf("%w: it is %s, and must be bool: true or false", ErrCondition, ast.OutputType())
+	if checked.OutputType() != cel.BoolType {
+		return nil, fmt.Errorf("%w: it is %s, and must be bool: true or false", ErrCondition, checked.OutputType())
 	}
-	program, err := env.Program(ast, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(conditionCostLimit))
+	program, err := env.Program(checked, cel.EvalOptions(cel.OptOptimize), cel.CostLimit(conditionCostLimit))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCondition, err)
 	}
-	return &Condition{text: text, program: program}, nil
+	return &Condition{text: text, program: program, names: namesIn(checked)}, nil
 }
+
+// namesIn are the variables and the fields of variables in an expression:
+// identity, and identity.roles.
+func namesIn(checked *cel.Ast) map[string]bool {
+	names := map[string]bool{}
+	ast.PreOrderVisit(checked.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		switch e.Kind() {
+		case ast.IdentKind:
+			names[e.AsIdent()] = true
+		case ast.SelectKind:
+			if of := e.AsSelect().Operand(); of.Kind() == ast.IdentKind {
+				names[of.AsIdent()+"."+e.AsSelect().FieldName()] = true
+			}
+		}
+	}))
+	return names
+}
+
+// Uses tells whether the condition looks at a variable, or at one field of it
+// (identity.roles): where that isn't known yet the condition is refused when
+// the configuration is read, instead of never holding.
+func (c *Condition) Uses(name string) bool { return c.names[name] }
 
 // String is the condition's text.
 func (c *Condition) String() string { return c.text }
@@ -155,7 +214,10 @@ func (c *Condition) String() string { return c.text }
 // isn't there for instance, and comes with false: who doesn't look at the
 // error denies. Guard optional things with has() or `in`.
 func (c *Condition) Holds(f Facts) (bool, error) {
-	parameters, _ := celValue(f.Parameters).(map[string]any)
+	var parameters map[string]any
+	if c.Uses("parameters") {
+		parameters, _ = celValue(f.Parameters).(map[string]any)
+	}
 	value, _, err := c.program.Eval(map[string]any{
 		"identity": f.Identity, "request": f.Request, "parameters": parameters, "deployment": f.Deployment, "now": f.Now,
 	})

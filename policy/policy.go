@@ -4,7 +4,7 @@
 // It refuses to match by likeness: names are compared byte for byte, and
 // "admin" is never part of "administrator".
 //
-// Read [Grants.Roles] first, then [Decide].
+// Read [Grants.Roles] first, then [Policy.Decide].
 package policy
 
 import "slices"
@@ -27,14 +27,22 @@ type Decision struct {
 	Role string
 	// Rule names what decided, for the audit and the run's stamp.
 	Rule string
+	// Failed is what kept conditions from an answer, for the operator's log.
+	// They counted as false.
+	Failed error
 }
+
+// defaultDeny is the rule of a decision that no other rule made.
+const defaultDeny = "default deny"
 
 // Decide allows a caller who has one of the allowed roles.
 func Decide(roles, allowed []string) Decision {
 	for _, role := range allowed {
 		if role != "" && slices.Contains(roles, role) {
-			return Decision{Allowed: true, Role: role, Rule: "allow_roles:" + role}
+			return Decision{Allowed: true, Role: role, Rule: ruleOfRole(role)}
 		}
 	}
-	return Decision{Rule: "default deny"}
+	return Decision{Rule: defaultDeny}
 }
+
+func ruleOfRole(role string) string { return "allow_roles:" + role }
