@@ -19,10 +19,12 @@ BENCH  ?=
 VENV     := build/venv
 PREFECT  := $(VENV)/prefect-empty.db
 BINARIES := kong-prefect devgateway
+PYDEPS   := build/python/installed
+PYTHON_ENV := PYTHONPATH=../build/python PREFECT_HOME=../build/prefect-home DO_NOT_TRACK=1
 PREFECT_VENV ?= $(CURDIR)/$(VENV)
 export KONG KEEP PREFECT_VENV
 
-.PHONY: help build demo test unit lint e2e fuzz bench replay vectors cc debian $(BINARIES)
+.PHONY: help build demo test unit lint python e2e fuzz bench replay vectors cc debian $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,7 +40,7 @@ demo: build $(PREFECT) ## the whole story on real parts, on this terminal (KEEP=
 	@exec build/demo
 
 test: FUZZTIME := 5s
-test: unit lint fuzz e2e ## everything: unit, lint, some fuzzing and end-to-end, under the race detector
+test: unit lint python fuzz e2e ## everything: unit, lint, some fuzzing and end-to-end, under the race detector
 
 unit: cc ## the fast part: the packages' own tests, without a server
 	$(GO) test -race -short ./...
@@ -56,6 +58,10 @@ lint: ## gofmt, go vet and staticcheck, both modules
 	@mkdir -p build && cd test && $(GO) build -o ../build/staticcheck honnef.co/go/tools/cmd/staticcheck
 	build/staticcheck ./...
 	cd test && ../build/staticcheck ./...
+
+python: $(PREFECT) $(PYDEPS) ## the Python module for flows: mypy, and its tests on the runs that the Go packages examine
+	cd python && $(PYTHON_ENV) ../$(VENV)/bin/python -m mypy --cache-dir ../build/mypy -p kong_prefect
+	cd python && $(PYTHON_ENV) ../$(VENV)/bin/python -m unittest discover -s tests -t .
 
 # The suite builds the binaries itself, with the race detector, while Prefect starts.
 e2e: cc debian $(PREFECT) ## the real binary between a real Prefect and a real OpenID provider (KONG=kong: on a real Kong)
@@ -110,6 +116,12 @@ debian:
 	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && \
 	  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; } || \
 	  echo "SKIPPED: the tests that need $$missing (on Debian: apt-get install $$missing)" >&2
+
+# What the Python module needs beside Prefect, in a folder of its own, so that flows find it by PYTHONPATH.
+$(PYDEPS): python/requirements.txt $(VENV)/installed
+	@echo "installing what the Python module needs"
+	@rm -rf build/python && $(VENV)/bin/pip install --disable-pip-version-check --no-input --quiet --no-deps \
+	  --target build/python -r $< && touch $@
 
 # The race detector is C: it needs a compiler.
 cc:

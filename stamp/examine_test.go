@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kong-prefect/kong-prefect/claims"
+	"github.com/kong-prefect/kong-prefect/signing"
 )
 
 // asJSON gives a value as it comes back from Prefect.
@@ -47,23 +48,27 @@ func codes(findings []Finding) (list []string) {
 	return list
 }
 
-func TestExamine(t *testing.T) {
-	t.Parallel()
-	keys, strangers := newKeys(t), newKeys(t)
+// forgery is a change of a run, and what is found of it.
+type forgery struct {
+	change func(*Stored)
+	want   []string
+}
+
+// forgeries are the ways to make a run say something else, on a run with a
+// genuine stamp.
+func forgeries(t *testing.T, keys, strangers *signing.Keys) (Stamp, map[string]forgery) {
+	t.Helper()
 	cause := Cause{Caller: alice, Roles: []string{"runner"}, Rule: "r", RequestID: "q", Team: "reporting", Run: aRun}
 	genuine := newStamp(t, keys, cause)
 	other := cause
-	other.Run.DeploymentID, other.Run.IdempotencyKey = uuid.New(), "k2"
+	other.Run.DeploymentID, other.Run.IdempotencyKey = flow, "k2"
 	root := cause
 	root.Caller = claims.Identity{Subject: "root", Issuer: alice.Issuer, Kind: claims.User}
 
 	inContext := func(change func(stamped map[string]any)) func(*Stored) {
 		return func(s *Stored) { change(s.Context[ContextKey].(map[string]any)) }
 	}
-	for name, c := range map[string]struct {
-		change func(*Stored)
-		want   []string
-	}{
+	return genuine, map[string]forgery{
 		"genuine":                   {func(*Stored) {}, nil},
 		"no stamp":                  {func(s *Stored) { s.Context = map[string]any{} }, []string{"absent"}},
 		"no context":                {func(s *Stored) { s.Context = nil }, []string{"absent"}},
@@ -79,7 +84,7 @@ func TestExamine(t *testing.T) {
 			m["stamp"] = a[0] + "." + b[1] + "." + a[2]
 		}), []string{"forged"}},
 		"copied from another run":          {func(s *Stored) { s.Context = asJSON(t, newStamp(t, keys, other).Context) }, []string{"deployment", "idempotency_key"}},
-		"another flow":                     {func(s *Stored) { s.FlowID = uuid.New() }, []string{"flow"}},
+		"another flow":                     {func(s *Stored) { s.FlowID = deployment }, []string{"flow"}},
 		"without a key":                    {func(s *Stored) { s.IdempotencyKey = "" }, []string{"idempotency_key"}},
 		"other parameters":                 {func(s *Stored) { s.Parameters["region"] = "all" }, []string{"parameters"}},
 		"one more parameter":               {func(s *Stored) { s.Parameters["dry_run"] = false }, []string{"parameters"}},
@@ -97,7 +102,14 @@ func TestExamine(t *testing.T) {
 		"labels are gone":                  {func(s *Stored) { s.Labels = nil }, []string{"labels"}},
 		"all at once": {func(s *Stored) { s.Labels, s.Tags, s.Parameters, s.DeploymentID = nil, nil, nil, uuid.Nil },
 			[]string{"deployment", "parameters", "tags", "tags", "labels"}},
-	} {
+	}
+}
+
+func TestExamine(t *testing.T) {
+	t.Parallel()
+	keys := newKeys(t)
+	genuine, all := forgeries(t, keys, newKeys(t))
+	for name, c := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			run := storedRun(t, genuine, aRun)

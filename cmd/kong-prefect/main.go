@@ -73,6 +73,7 @@ func newRootCommand() *cobra.Command {
 		newServeCommand(),
 		newDumpCommand(),
 		newRoutesCommand(),
+		newVerifyRunCommand(),
 		newVersionCommand(),
 	)
 	return root

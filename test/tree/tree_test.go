@@ -30,7 +30,7 @@ var allowed = map[string][]string{
 	"prefectclient/prefecttest": {},
 	"plugin":                    {"pluginserver", "signing", "token", "claims", "policy", "stamp", "prefectclient", "guard", "audit"},
 	"devgateway":                {},
-	"cmd/kong-prefect":          {"pluginserver", "plugin", "signing", "ownport", "guard", "audit"},
+	"cmd/kong-prefect":          {"pluginserver", "plugin", "signing", "ownport", "guard", "audit", "prefectclient", "stamp"},
 	"cmd/devgateway":            {"devgateway"},
 }
 

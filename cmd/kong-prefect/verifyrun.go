@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+
+	"github.com/kong-prefect/kong-prefect/plugin"
+	"github.com/kong-prefect/kong-prefect/prefectclient"
+	"github.com/kong-prefect/kong-prefect/signing"
+	"github.com/kong-prefect/kong-prefect/stamp"
+)
+
+// verifyRunOptions are the flags of verify-run.
+type verifyRunOptions struct {
+	apiURL   string
+	authFile string
+	keys     []string
+	asJSON   bool
+}
+
+func newVerifyRunCommand() *cobra.Command {
+	var o verifyRunOptions
+	cmd := &cobra.Command{
+		Use:   "verify-run RUN_ID",
+		Short: "Say whether a run's stamp is genuine, and the run unaltered",
+		Long: `Read a run from Prefect and check its stamp against the gateway's published
+keys: that the gateway signed it, for this run of this deployment with these
+parameters, that it was good when the run started (or is now, where it hasn't
+ended), and that context, "Created By", tags and labels say what was signed.
+
+The credential for Prefect is taken from --auth-file, or from the variables
+that Prefect's own command line uses: PREFECT_API_AUTH_STRING, PREFECT_API_KEY.`,
+		Example: `  kong-prefect verify-run 4e945547-cbef-4f9e-8895-a3b76c09438f \
+    --api-url http://prefect:4200/api --auth-file /run/secrets/prefect \
+    --keys https://gateway.example.com/.well-known/jwks.json`,
+		Args: usageArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := uuid.Parse(args[0])
+			if err != nil {
+				return fmt.Errorf("%w: %q is no run's id", errUsage, args[0])
+			}
+			if len(o.keys) == 0 || o.apiURL == "" {
+				return fmt.Errorf("%w: verify-run needs --keys and --api-url", errUsage)
+			}
+			return verifyRun(cmd.Context(), cmd.OutOrStdout(), id, o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.apiURL, "api-url", os.Getenv("PREFECT_API_URL"), "Prefect's API; default: the variable PREFECT_API_URL")
+	f.StringVar(&o.authFile, "auth-file", "", "a file with the server's auth string")
+	f.StringArrayVar(&o.keys, "keys", nil, "the gateway's key set: an https:// address (http:// on this machine), or a file; several times for several nodes")
+	f.BoolVar(&o.asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// runVerdict is what verify-run prints.
+type runVerdict struct {
+	Run      uuid.UUID       `json:"run"`
+	Name     string          `json:"name"`
+	State    string          `json:"state"`
+	Genuine  bool            `json:"genuine"`
+	Findings []stamp.Finding `json:"findings"`
+	// Stamp is what the gateway signed; absent where it signed nothing.
+	Stamp *stamp.Claims `json:"stamp,omitempty"`
+}
+
+func verifyRun(ctx context.Context, out io.Writer, id uuid.UUID, o verifyRunOptions) error {
+	keys, err := readKeySets(ctx, o.keys)
+	if err != nil {
+		return err
+	}
+	client, err := prefectclient.New(prefectclient.Options{
+		APIURL: strings.TrimSuffix(o.apiURL, "/"), Credentials: prefectCredentials(o.authFile), UserAgent: "kong-prefect/" + plugin.Version,
+	})
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	run, err := client.FlowRun(ctx, id)
+	if err != nil {
+		return err
+	}
+	v := runVerdict{Run: run.ID, Name: run.Name, State: run.State.Name, Findings: []stamp.Finding{}}
+	signed, findings := stamp.Examine(stored(run, time.Now()), keys)
+	v.Stamp, v.Genuine, v.Findings = signed, len(findings) == 0, append(v.Findings, findings...)
+	if o.asJSON {
+		err = writeJSON(out, v)
+	} else {
+		err = v.tell(out)
+	}
+	if err == nil && !v.Genuine {
+		err = fmt.Errorf("the stamp of run %s is %w", id, errFound)
+	}
+	return err
+}
+
+func stored(run prefectclient.FlowRun, now time.Time) stamp.Stored {
+	s := stamp.Stored{
+		FlowID: run.FlowID, DeploymentID: run.DeploymentID, IdempotencyKey: run.IdempotencyKey,
+		Parameters: run.Parameters, Context: run.Context, Tags: run.Tags, Labels: run.Labels, At: now,
+	}
+	if by := run.CreatedBy; by != nil {
+		s.CreatedBy = &stamp.CreatedBy{ID: by.ID, DisplayValue: by.DisplayValue}
+	}
+	// Prefect sets both times itself.
+	if run.State.Final() && run.Created != nil {
+		s.At = *run.Created
+		if run.StartTime != nil && run.StartTime.After(s.At) {
+			s.At = *run.StartTime
+		}
+	}
+	return s
+}
+
+func (v runVerdict) tell(out io.Writer) error {
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "run\t%s\t%s, %s\n", v.Run, v.Name, v.State)
+	if c := v.Stamp; c != nil {
+		fmt.Fprintf(t, "caller\t%s\t%s, %s of %s\n", c.Caller.Name, c.Caller.Kind, c.Caller.Subject, c.Caller.Issuer)
+		for _, a := range c.Actors {
+			fmt.Fprintf(t, "by\t%s\t%s\n", a.Display(), a.Issuer)
+		}
+		fmt.Fprintf(t, "right\t%s\troles %s\n", c.Rule, strings.Join(c.Roles, ", "))
+		fmt.Fprintf(t, "stamped\t%s\tgood until %s, request %s\n",
+			c.IssuedAt.UTC().Format(time.RFC3339), c.ExpiresAt.UTC().Format(time.RFC3339), c.RequestID)
+	}
+	for _, f := range v.Findings {
+		fmt.Fprintf(t, "WRONG\t%s\t%s\n", f.Code, f.Detail)
+	}
+	if v.Genuine {
+		fmt.Fprintf(t, "verdict\tgenuine\tsigned by the gateway, and unaltered\n")
+	}
+	return t.Flush()
+}
+
+// prefectCredentials are Prefect's own command line's, or a file's.
+func prefectCredentials(file string) prefectclient.Credentials {
+	switch {
+	case file != "":
+		return prefectclient.AuthStringFile(file)
+	case os.Getenv("PREFECT_API_AUTH_STRING") != "":
+		return prefectclient.AuthString(os.Getenv("PREFECT_API_AUTH_STRING"))
+	case os.Getenv("PREFECT_API_KEY") != "":
+		return prefectclient.APIKey(os.Getenv("PREFECT_API_KEY"))
+	default:
+		return nil
+	}
+}
+
+// stampKeys are the key sets of several nodes.
+type stampKeys []*signing.KeySet
+
+// Verify takes what any of the sets takes.
+func (s stampKeys) Verify(compact, typ string, claims jwt.Claims, options ...jwt.ParserOption) error {
+	err := signing.ErrUnknownKey
+	for _, set := range s {
+		if err = set.Verify(compact, typ, claims, options...); !errors.Is(err, signing.ErrUnknownKey) {
+			return err
+		}
+	}
+	return err
+}
+
+func readKeySets(ctx context.Context, sources []string) (stampKeys, error) {
+	var sets stampKeys
+	for _, source := range sources {
+		data, err := readKeySet(ctx, source)
+		if err != nil {
+			return nil, fmt.Errorf("key set %s: %w", source, err)
+		}
+		set, err := signing.ParseKeySet(data)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", source, err)
+		}
+		sets = append(sets, set)
+	}
+	return sets, nil
+}
+
+const (
+	keySetTimeout  = 10 * time.Second
+	maxKeySetBytes = 1 << 20
+)
+
+// readKeySet reads a file, or an address that nobody in between can answer
+// for. Redirects are not followed: they could lead anywhere.
+func readKeySet(ctx context.Context, source string) ([]byte, error) {
+	if !strings.Contains(source, "://") {
+		return os.ReadFile(source)
+	}
+	u, err := url.Parse(source)
+	if err != nil {
+		return nil, err
+	}
+	ip := net.ParseIP(u.Hostname())
+	if local := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback(); u.Scheme != "https" && (u.Scheme != "http" || !local) {
+		return nil, fmt.Errorf("%w: only https:// can be trusted beyond this machine", errUsage)
+	}
+	ctx, cancel := context.WithTimeout(ctx, keySetTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, source, nil)
+	if err != nil {
+		return nil, err
+	}
+	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	answer, err := client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("answered %s", answer.Status)
+	}
+	return io.ReadAll(io.LimitReader(answer.Body, maxKeySetBytes))
+}
