@@ -116,6 +116,7 @@ var kinds = map[string]kind{
 	CodeOutcomeUnknown:                   {504, "It isn't known whether the run was started; repeat the request with the same Idempotency-Key to find out, it starts at most one run.", "", pluginserver.LevelErr},
 	pluginserver.ReasonPanic:             {500, "The gateway failed at this request; its operator finds the reason in the log.", "", pluginserver.LevelErr},
 	pluginserver.ReasonTimeout:           {504, "The gateway took too long for this request; its operator finds the reason in the log.", "", pluginserver.LevelErr},
+	pluginserver.ReasonUnsendable:        {500, "The gateway failed at this request; its operator finds the reason in the log.", "", pluginserver.LevelErr},
 	pluginserver.ReasonUnreadable:        {400, "The request can't be read.", "", pluginserver.LevelWarn},
 }
 

@@ -1,6 +1,10 @@
 package pluginserver
 
-import "context"
+import (
+	"context"
+	"errors"
+	"strings"
+)
 
 // Header is a header's name and its values in their order.
 type Header struct {
@@ -23,28 +27,29 @@ const MaxHeaders = 1000
 // underscores as the client sent them.
 // Source: kong.request.get_headers.
 func ReadHeaders() Read {
-	return newRead("headers", "kong.request.get_headers", appendIntField(nil, 1, MaxHeaders))
+	return newRead("kong.request.get_headers", "", appendIntField(nil, 1, MaxHeaders))
 }
 
 // ReadMethod asks for the request's method.
-func ReadMethod() Read { return newRead("method", "kong.request.get_method", nil) }
+func ReadMethod() Read { return newRead("kong.request.get_method", "", nil) }
 
 // ReadPath asks for the request's path: percent-decoded, dots resolved.
-func ReadPath() Read { return newRead("path", "kong.request.get_path", nil) }
+func ReadPath() Read { return newRead("kong.request.get_path", "", nil) }
 
 // ReadRawBody asks for the request's body.
-func ReadRawBody() Read { return newRead("body", "kong.request.get_raw_body", nil) }
+func ReadRawBody() Read { return newRead("kong.request.get_raw_body", "", nil) }
 
 // ReadVar asks for an nginx variable, for instance kong_request_id.
-func ReadVar(name string) Read {
-	return newRead("var "+name, "kong.nginx.get_var", appendStringField(nil, 1, name))
-}
+func ReadVar(name string) Read { return newNamedRead(methodVar, name) }
 
 // ReadShared asks for a string in kong.ctx.shared, where plugins of one
 // request leave things for each other and no client can write.
-func ReadShared(key string) Read {
-	return newRead("shared "+key, "kong.ctx.shared.get", appendStringField(nil, 1, key))
-}
+func ReadShared(key string) Read { return newNamedRead(methodShared, key) }
+
+const (
+	methodVar    = "kong.nginx.get_var"
+	methodShared = "kong.ctx.shared.get"
+)
 
 // The reads without an argument are encoded once for the process.
 var (
@@ -72,7 +77,11 @@ func (e *Event) Path(ctx context.Context) (string, error) { return e.text(ctx, r
 
 // Var gives an nginx variable, empty when there is none.
 func (e *Event) Var(ctx context.Context, name string) (string, error) {
-	return e.text(ctx, ReadVar(name))
+	data, err := e.answerNamed(ctx, methodVar, name)
+	if err != nil {
+		return "", err
+	}
+	return decodeString(data)
 }
 
 func (e *Event) text(ctx context.Context, r Read) (string, error) {
@@ -85,7 +94,7 @@ func (e *Event) text(ctx context.Context, r Read) (string, error) {
 
 // Shared gives a string in kong.ctx.shared; ok is false when there is none.
 func (e *Event) Shared(ctx context.Context, key string) (s string, ok bool, err error) {
-	data, err := e.answer(ctx, ReadShared(key))
+	data, err := e.answerNamed(ctx, methodShared, key)
 	if err != nil {
 		return "", false, err
 	}
@@ -109,7 +118,10 @@ type Consumer struct{ ID, Username, CustomID string }
 // none. Kong never looks at custom_id.
 // Source: kong.client.load_consumer.
 func (e *Event) LoadConsumer(ctx context.Context, key string, byUsername bool) (c Consumer, ok bool, err error) {
-	data, err := e.answer(ctx, newRead("consumer", "kong.client.load_consumer", appendConsumerSpec(nil, key, byUsername)))
+	if err := checkText("a consumer's key", key); err != nil {
+		return Consumer{}, false, err
+	}
+	data, err := e.answer(ctx, newRead("kong.client.load_consumer", key, appendConsumerSpec(nil, key, byUsername)))
 	if err != nil {
 		return Consumer{}, false, err
 	}
@@ -123,7 +135,7 @@ func (e *Event) LoadConsumer(ctx context.Context, key string, byUsername bool) (
 // plugin looks at authenticated_groups, with one at the consumer's own groups.
 // Source: kong.client.authenticate.
 func (e *Event) Authenticate(c Consumer, credentialID string) {
-	e.queue("kong.client.authenticate", func(b []byte) []byte { return appendAuthenticate(b, c, credentialID) })
+	e.queue("kong.client.authenticate", checkText("a consumer", c.ID, c.Username, c.CustomID, credentialID), func(b []byte) []byte { return appendAuthenticate(b, c, credentialID) })
 }
 
 // SetHeaders sets headers of the request to the upstream, in place of those
@@ -133,24 +145,24 @@ func (e *Event) SetHeaders(headers []Header) {
 	if len(headers) == 0 {
 		return
 	}
-	e.queue("kong.service.request.set_headers", func(b []byte) []byte { return appendHeaders(b, headers) })
+	e.queue("kong.service.request.set_headers", checkHeaders(headers), func(b []byte) []byte { return appendHeaders(b, headers) })
 }
 
 // ClearHeader removes a header of the request in this one spelling: Kong keeps
 // x_name when x-name is removed.
 func (e *Event) ClearHeader(name string) {
-	e.queue("kong.service.request.clear_header", func(b []byte) []byte { return appendStringField(b, 1, name) })
+	e.queue("kong.service.request.clear_header", checkText("a header's name", name), func(b []byte) []byte { return appendStringField(b, 1, name) })
 }
 
 // SetShared leaves a string in kong.ctx.shared for the plugins that follow.
 func (e *Event) SetShared(key, value string) {
-	e.queue("kong.ctx.shared.set", func(b []byte) []byte { return appendKV(b, key, value) })
+	e.queue("kong.ctx.shared.set", checkText("a shared value", key, value), func(b []byte) []byte { return appendKV(b, key, value) })
 }
 
 // SetSharedList leaves a list of strings in kong.ctx.shared, as Kong's acl
 // plugin wants authenticated_groups.
 func (e *Event) SetSharedList(key string, values []string) {
-	e.queue("kong.ctx.shared.set", func(b []byte) []byte { return appendKVList(b, key, values) })
+	e.queue("kong.ctx.shared.set", errors.Join(checkText("a shared key", key), checkText("a shared value", values...)), func(b []byte) []byte { return appendKVList(b, key, values) })
 }
 
 // Levels of Kong's log, by nginx's names.
@@ -162,9 +174,11 @@ const (
 )
 
 // Log writes a line into Kong's log at one of the levels above. Kong's default
-// level shows notice and what is graver.
+// level shows notice and what is graver. Bytes that are not UTF-8 are
+// replaced: a line in a log is no reason to refuse a request.
 func (e *Event) Log(level, line string) {
-	e.queue("kong.log."+level, func(b []byte) []byte {
+	line = strings.ToValidUTF8(line, "\uFFFD")
+	e.queue("kong.log."+level, nil, func(b []byte) []byte {
 		return appendMessage(b, 1, func(b []byte) []byte { return appendStringValue(b, line) })
 	})
 }
@@ -172,4 +186,6 @@ func (e *Event) Log(level, line string) {
 // Exit answers the request in place of the upstream. Calls after it do
 // nothing. WWW-Authenticate takes one value: Kong sends only the last of a
 // list.
-func (e *Event) Exit(status int, body []byte, headers []Header) { e.exit(status, body, headers) }
+func (e *Event) Exit(status int, body []byte, headers []Header) {
+	e.exit(Answer{Status: status, Body: body, Headers: headers})
+}

@@ -60,9 +60,30 @@ func (s *Server) logEnd(err error) {
 // command runs one command. It returns the number of empty answers that Kong
 // still owes.
 func (s *Server) command(l *link, frame []byte) (owed int, err error) {
+	sequence, instance, phase, isEvent, err := decodeEvent(frame)
+	if err != nil {
+		return 0, fmt.Errorf("reading a command: %w", err)
+	}
+	if !isEvent {
+		return 0, s.manage(l, frame)
+	}
+	owed, err = s.event(l, instance, phase)
+	if err != nil {
+		return 0, err
+	}
+	if !l.exited { // else Kong closes; reading on finds that out
+		var at int
+		l.out, at = beginFrame(l.out)
+		l.out = endFrame(appendIntField(l.out, returnSequence, sequence), at)
+	}
+	return owed, l.flush()
+}
+
+// manage starts or closes an instance.
+func (s *Server) manage(l *link, frame []byte) error {
 	call := new(kong_plugin_protocol.RpcCall)
 	if err := proto.Unmarshal(frame, call); err != nil {
-		return 0, fmt.Errorf("reading a command: %w", err)
+		return fmt.Errorf("reading a command: %w", err)
 	}
 	ret := &kong_plugin_protocol.RpcReturn{Sequence: call.GetSequence()}
 	switch cmd := call.GetCall().(type) {
@@ -70,7 +91,7 @@ func (s *Server) command(l *link, frame []byte) (owed int, err error) {
 		name := cmd.CmdStartInstance.GetName()
 		plugin := s.plugins[name]
 		if plugin == nil {
-			return 0, fmt.Errorf("kong asks for plugin %q, which this process doesn't host", name)
+			return fmt.Errorf("kong asks for plugin %q, which this process doesn't host", name)
 		}
 		ret.Return = &kong_plugin_protocol.RpcReturn_InstanceStatus{InstanceStatus: &kong_plugin_protocol.InstanceStatus{
 			Name:       name,
@@ -79,38 +100,28 @@ func (s *Server) command(l *link, frame []byte) (owed int, err error) {
 		}}
 	case *kong_plugin_protocol.RpcCall_CmdCloseInstance:
 		s.instances.close(cmd.CmdCloseInstance.GetInstanceId())
-	case *kong_plugin_protocol.RpcCall_CmdHandleEvent:
-		owed, err = s.event(l, cmd.CmdHandleEvent)
-		if err != nil {
-			return 0, err
-		}
 	default:
 		// Kong 3.9 sends no other command; plugins are described by dump.
-		return 0, fmt.Errorf("unknown command %T", cmd)
+		return fmt.Errorf("unknown command %T", cmd)
 	}
-	if l.exited {
-		// Kong closes after an exit; reading on finds that out.
-		return owed, l.flush()
+	data, err := proto.Marshal(ret)
+	if err != nil {
+		return fmt.Errorf("encoding the return: %w", err)
 	}
-	var at int
-	l.out, at = beginFrame(l.out)
-	if l.out, err = (proto.MarshalOptions{}).MarshalAppend(l.out, ret); err != nil {
-		return 0, fmt.Errorf("encoding the return: %w", err)
-	}
-	l.out = endFrame(l.out, at)
-	return owed, l.flush()
+	l.out = appendFrame(l.out, data)
+	return l.flush()
 }
 
 // event runs a handler: the declared reads in one flight before it, all it
 // queued in one flight after it.
-func (s *Server) event(l *link, cmd *kong_plugin_protocol.CmdHandleEvent) (owed int, err error) {
-	inst := s.instances.find(cmd.GetInstanceId())
+func (s *Server) event(l *link, id int32, phase string) (owed int, err error) {
+	inst := s.instances.find(id)
 	if inst == nil {
-		return 0, fmt.Errorf("%w: %d", errUnknownInstance, cmd.GetInstanceId())
+		return 0, fmt.Errorf("%w: %d", errUnknownInstance, id)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), s.options.EventTimeout)
 	defer cancel()
-	e := &Event{Phase: cmd.GetEventName(), link: l}
+	e := &Event{Phase: phase, link: l}
 	first := make([]reply, len(inst.plugin.Reads))
 	if err := e.ask(ctx, inst.plugin.Reads, first); err != nil {
 		return 0, err
@@ -126,7 +137,20 @@ func (s *Server) event(l *link, cmd *kong_plugin_protocol.CmdHandleEvent) (owed 
 	if !watchdog.Stop() {
 		<-answered // the link is the watchdog's until then
 	}
-	return e.finish()
+	if err := e.failure(); err != nil {
+		s.failed(e, inst.plugin.Name, err)
+	}
+	return e.finish(), nil
+}
+
+// failed refuses a request that its handler would have let pass.
+func (s *Server) failed(e *Event, plugin string, err error) {
+	reason := ReasonUnreadable
+	if errors.Is(err, errArgument) {
+		reason = ReasonUnsendable
+	}
+	s.options.Log.Error("an event failed; the request is refused", "plugin", plugin, "reason", reason, "error", err)
+	s.refuse(e, reason)
 }
 
 // run calls the handler and turns a panic into a refusal of this request.
@@ -178,17 +202,19 @@ func (s *Server) overdue(e *Event, plugin string) {
 func (s *Server) refuse(e *Event, reason string) {
 	e.discard()
 	a := s.options.Refusal(reason)
-	e.Exit(a.Status, a.Body, a.Headers)
+	if checkAnswer(a) != nil {
+		a = Answer{Status: 500}
+	}
+	e.exit(a)
 }
 
 // finish ends the event and returns how many answers Kong owes.
-func (e *Event) finish() (owed int, err error) {
+func (e *Event) finish() (owed int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	owed = e.queued
 	if !e.over {
 		e.link.out = appendFrame(e.link.out, "") // the end of the event
 	}
 	e.over = true
-	return owed, nil
+	return e.queued
 }

@@ -22,6 +22,7 @@ const (
 	ReasonPanic      = "plugin_panic"      // the handler panicked, or Compile did
 	ReasonTimeout    = "plugin_timeout"    // the handler took longer than Options.EventTimeout
 	ReasonUnreadable = "plugin_unreadable" // Kong's answers could not be understood
+	ReasonUnsendable = "plugin_unsendable" // the handler said what Kong can't be told
 )
 
 // Options of a server.

@@ -1,8 +1,10 @@
 package pluginserver
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -109,48 +111,109 @@ func appendExitArgs(b []byte, status int, body []byte, headers []Header) []byte 
 }
 
 // eachField calls visit for each field of a message. Length-delimited values
-// arrive as bytes, the other kinds as a number.
-func eachField(b []byte, visit func(field protowire.Number, bytes []byte, number uint64) error) error {
+// arrive as a part of the message, the other kinds as a number. Out of a
+// string the parts are strings without another copy.
+func eachField[T string | []byte](b T, visit func(field int, part T, number uint64) error) error {
 	for len(b) > 0 {
-		field, kind, n := protowire.ConsumeTag(b)
-		if n < 0 {
+		tag, n := uvarint(b)
+		field := tag >> 3
+		if n == 0 || field == 0 || field > math.MaxInt32 {
 			return errWire
 		}
 		b = b[n:]
-		var bytes []byte
+		var part T
 		var number uint64
-		switch kind {
-		case protowire.BytesType:
-			bytes, n = protowire.ConsumeBytes(b)
+		switch protowire.Type(tag & 7) {
 		case protowire.VarintType:
-			number, n = protowire.ConsumeVarint(b)
-		case protowire.Fixed64Type:
-			number, n = protowire.ConsumeFixed64(b)
+			number, n = uvarint(b)
+			if n == 0 {
+				return errWire
+			}
+		case protowire.BytesType:
+			size, m := uvarint(b)
+			if m == 0 || size > uint64(len(b)-m) {
+				return errWire
+			}
+			n = m + int(size)
+			part = b[m:n]
+		case protowire.Fixed64Type: // a Value's number, which nothing here takes
+			n = 8
 		case protowire.Fixed32Type:
-			var v uint32
-			v, n = protowire.ConsumeFixed32(b)
-			number = uint64(v)
+			n = 4
 		default:
 			return errWire
 		}
-		if n < 0 {
+		if n > len(b) {
 			return errWire
 		}
 		b = b[n:]
-		if err := visit(field, bytes, number); err != nil {
+		if err := visit(int(field), part, number); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// uvarint reads a varint and its length, which is 0 when there is none.
+func uvarint[T string | []byte](b T) (v uint64, n int) {
+	for i := range min(len(b), binary.MaxVarintLen64) {
+		v |= uint64(b[i]&0x7f) << (7 * i)
+		if b[i] < 0x80 {
+			return v, i + 1
+		}
+	}
+	return 0, 0
+}
+
+// Field numbers of kong_plugin_protocol.RpcCall and of its CmdHandleEvent.
+const (
+	callSequence    = 1
+	callHandleEvent = 36
+	eventInstanceID = 1
+	eventName       = 2
+
+	returnSequence = 1 // of RpcReturn
+)
+
+// decodeEvent reads an RpcCall that is a CmdHandleEvent; ok is false for any
+// other command.
+func decodeEvent(b []byte) (sequence int64, instance int32, phase string, ok bool, err error) {
+	err = eachField(b, func(field int, part []byte, number uint64) error {
+		switch field {
+		case callSequence:
+			sequence = int64(number)
+		case callHandleEvent:
+			ok = true
+			return eachField(part, func(field int, part []byte, number uint64) error {
+				switch field {
+				case eventInstanceID:
+					instance = int32(number)
+				case eventName:
+					phase = phaseName(part)
+				}
+				return nil
+			})
+		}
+		return nil
+	})
+	return sequence, instance, phase, ok, err
+}
+
+// phaseName spares a copy of the one name that every request has.
+func phaseName(b []byte) string {
+	if string(b) == phaseAccess {
+		return phaseAccess
+	}
+	return string(b)
+}
+
 // decodeString reads a message whose field 1 is a string or bytes
 // (kong_plugin_protocol.String). Kong sends nothing for an absent value.
 func decodeString(b []byte) (string, error) {
 	var s string
-	err := eachField(b, func(field protowire.Number, bytes []byte, _ uint64) error {
+	err := eachField(b, func(field int, part []byte, _ uint64) error {
 		if field == 1 {
-			s = string(bytes)
+			s = string(part)
 		}
 		return nil
 	})
@@ -159,34 +222,38 @@ func decodeString(b []byte) (string, error) {
 
 // decodeStringValue reads a google.protobuf.Value that should be a string;
 // ok is false for any other kind, Kong's "no such key" among them.
-func decodeStringValue(b []byte) (s string, ok bool, err error) {
-	err = eachField(b, func(field protowire.Number, bytes []byte, _ uint64) error {
+func decodeStringValue[T string | []byte](b T) (s string, ok bool, err error) {
+	err = eachField(b, func(field int, part T, _ uint64) error {
 		s, ok = "", false
 		if field == valueString {
-			s, ok = string(bytes), true
+			s, ok = string(part), true
 		}
 		return nil
 	})
 	return s, ok, err
 }
 
-// decodeHeaders reads the google.protobuf.Struct that get_headers answers.
+// decodeHeaders reads the google.protobuf.Struct that get_headers answers. All
+// the strings are parts of one copy of it.
 func decodeHeaders(b []byte) ([]Header, error) {
 	headers := make([]Header, 0, 16)
-	err := eachField(b, func(field protowire.Number, entry []byte, _ uint64) error {
+	values := make([]string, 0, 16)
+	err := eachField(string(b), func(field int, entry string, _ uint64) error {
 		if field != 1 {
 			return nil
 		}
 		var h Header
-		err := eachField(entry, func(field protowire.Number, bytes []byte, _ uint64) (err error) {
+		from := len(values)
+		err := eachField(entry, func(field int, part string, _ uint64) (err error) {
 			switch field {
 			case 1:
-				h.Name = string(bytes)
+				h.Name = part
 			case 2:
-				h.Values, err = decodeStrings(h.Values, bytes)
+				values, err = decodeStrings(values, part)
 			}
 			return err
 		})
+		h.Values = values[from:len(values):len(values)]
 		headers = append(headers, h)
 		return err
 	})
@@ -196,19 +263,19 @@ func decodeHeaders(b []byte) ([]Header, error) {
 // decodeStrings appends the strings of a Value that is a string or a list of
 // strings. get_headers knows no other kind, a list in a list neither. A Value
 // of no bytes is an empty string whose writer left out what is the default.
-func decodeStrings(to []string, value []byte) ([]string, error) {
-	if len(value) == 0 {
+func decodeStrings(to []string, value string) ([]string, error) {
+	if value == "" {
 		return append(to, ""), nil
 	}
-	err := eachField(value, func(kind protowire.Number, bytes []byte, _ uint64) error {
+	err := eachField(value, func(kind int, part string, _ uint64) error {
 		switch kind {
 		case valueString:
-			to = append(to, string(bytes))
+			to = append(to, part)
 			return nil
 		case valueList:
-			return eachField(bytes, func(_ protowire.Number, item []byte, _ uint64) error {
+			return eachField(part, func(_ int, item string, _ uint64) error {
 				s, ok, err := decodeStringValue(item)
-				if err == nil && !ok && len(item) > 0 {
+				if err == nil && !ok && item != "" {
 					err = fmt.Errorf("%w: a header's list holds something else than strings", errWire)
 				}
 				to = append(to, s)
@@ -229,14 +296,14 @@ const (
 )
 
 func decodeRawBody(b []byte) (body RawBody, err error) {
-	err = eachField(b, func(field protowire.Number, bytes []byte, _ uint64) error {
+	err = eachField(b, func(field int, part []byte, _ uint64) error {
 		switch field {
 		case bodyContent:
-			body.Content = bytes
+			body.Content = part
 		case bodyFilepath:
-			body.FilePath = string(bytes)
+			body.FilePath = string(part)
 		case bodyError:
-			return fmt.Errorf("kong can't read the request's body: %s", bytes)
+			return fmt.Errorf("kong can't read the request's body: %s", part)
 		}
 		return nil
 	})

@@ -32,14 +32,14 @@ func appendAuthenticate(b []byte, c Consumer, credentialID string) []byte {
 }
 
 func decodeConsumer(b []byte) (c Consumer, err error) {
-	err = eachField(b, func(field protowire.Number, bytes []byte, _ uint64) error {
+	err = eachField(b, func(field int, part []byte, _ uint64) error {
 		switch field {
 		case consumerID:
-			c.ID = string(bytes)
+			c.ID = string(part)
 		case consumerUsername:
-			c.Username = string(bytes)
+			c.Username = string(part)
 		case consumerCustomID:
-			c.CustomID = string(bytes)
+			c.CustomID = string(part)
 		}
 		return nil
 	})

@@ -98,13 +98,13 @@ func TestOnlyFlatListsAreHeaders(t *testing.T) {
 		"cut in the middle": {0x1a, 0x7f, 'x'},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := decodeStrings(nil, value)
+			_, err := decodeStrings(nil, string(value))
 			require.ErrorIs(t, err, errWire)
 		})
 	}
 	for name, value := range map[string][]byte{"left out": nil, "written": appendStringValue(nil, "")} {
 		t.Run("empty string "+name, func(t *testing.T) {
-			values, err := decodeStrings(nil, value)
+			values, err := decodeStrings(nil, string(value))
 			require.NoError(t, err)
 			require.Equal(t, []string{""}, values)
 		})

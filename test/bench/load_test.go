@@ -29,7 +29,7 @@ type job struct {
 	Headers     int      // how many headers a request has beside Authorization
 	Tokens      []string // bearer tokens, in turn
 	Once        bool     // end when each token was used once
-	PingPong    int      // instead of events: this many flights of 64 bytes there and back
+	Bare        int      // instead of events: this many flights of 64 bytes there and back
 }
 
 // result is what came of a job.
@@ -106,8 +106,8 @@ type worker struct {
 }
 
 func (j job) prepare() ([]*worker, error) {
-	if j.PingPong > 0 {
-		return j.prepareEach(func(int) (*worker, error) { return j.pingPong() })
+	if j.Bare > 0 {
+		return j.prepareEach(func(int) (*worker, error) { return j.bare() })
 	}
 	kong, err := newKong(j)
 	if err != nil {
@@ -180,15 +180,15 @@ func (j job) run(workers []*worker) (sum result) {
 	return sum
 }
 
-func (j job) pingPong() (*worker, error) {
+func (j job) bare() (*worker, error) {
 	conn, err := net.Dial("unix", j.Socket)
 	if err != nil {
 		return nil, err
 	}
 	w := &worker{close: conn.Close}
-	message := make([]byte, pingPongBytes)
+	message := make([]byte, bareBytes)
 	w.step = func() (bool, error) {
-		for range j.PingPong {
+		for range j.Bare {
 			if _, err := conn.Write(message); err != nil {
 				return false, err
 			}
@@ -197,7 +197,7 @@ func (j job) pingPong() (*worker, error) {
 			}
 		}
 		w.Events++
-		w.Flights += j.PingPong
+		w.Flights += j.Bare
 		return true, nil
 	}
 	return w, nil

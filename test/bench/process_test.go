@@ -25,6 +25,7 @@ var roles = map[string]func() error{
 	"ours":     serveOurs,
 	"gopdk":    serveGoPDK,
 	"pingpong": servePingPong,
+	"bare":     serveBarePingPong,
 }
 
 // server is a process that is measured.

@@ -3,8 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -86,32 +84,4 @@ func (c *goPDKCalls) Access(kong *pdk.PDK) {
 
 func serveGoPDK() error {
 	return pdkserver.StartServer(func() any { return new(goPDKCalls) }, "1.0.0", 1)
-}
-
-const pingPongBytes = 64
-
-// servePingPong answers each message with the same: what no server can go below.
-func servePingPong() error {
-	l, err := net.Listen("unix", ownSocket())
-	if err != nil {
-		return err
-	}
-	for {
-		conn, err := l.Accept()
-		if err != nil {
-			return err
-		}
-		go func() {
-			defer conn.Close() //nolint:errcheck // nothing is lost
-			message := make([]byte, pingPongBytes)
-			for {
-				if _, err := io.ReadFull(conn, message); err != nil {
-					return
-				}
-				if _, err := conn.Write(message); err != nil {
-					return
-				}
-			}
-		}()
-	}
 }
