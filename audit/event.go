@@ -22,7 +22,9 @@ const (
 
 	// A run, under the identity that asked for it.
 	RunCreated  Type = "run.created"  // Prefect has it
+	RunRepeated Type = "run.repeated" // asked for again under its idempotency key; Prefect had it
 	RunUnknown  Type = "run.unknown"  // Prefect was asked and gave no answer: it may have the run
+	RunAbsent   Type = "run.absent"   // asked for, and Prefect doesn't have it
 	RunFinished Type = "run.finished" // with Outcome, Prefect's terminal state
 
 	// What changes who may do what.
@@ -64,16 +66,22 @@ type Event struct {
 	Rule       string `json:"rule,omitempty"`
 	Permission string `json:"permission,omitempty"`
 
+	// Prefect is the API's address of the server that has the run.
+	Prefect      string `json:"prefect,omitempty"`
 	Deployment   string `json:"deployment,omitempty"`
 	DeploymentID string `json:"deployment_id,omitempty"`
 	RunID        string `json:"run_id,omitempty"`
+	// IdempotencyKey is the one the run was created under: by it a run is
+	// found whose creation was not seen.
+	IdempotencyKey string `json:"idempotency_key,omitempty"`
 	// ParametersSHA256 is over the parameters' canonical JSON (RFC 8785), in
 	// hexadecimal. Parameters holds those that the route wants in clear.
 	ParametersSHA256 string         `json:"parameters_sha256,omitempty"`
 	Parameters       map[string]any `json:"parameters,omitempty"`
 
 	// Outcome is a run's terminal state by Prefect's name: COMPLETED, FAILED,
-	// CRASHED, CANCELLED.
+	// CRASHED, CANCELLED. [OutcomeGone] is for a run that Prefect doesn't have
+	// any more.
 	Outcome string `json:"outcome,omitempty"`
 	// Reason is the refusal's stable code, the same as in the answer.
 	Reason string `json:"reason,omitempty"`

@@ -49,6 +49,8 @@ type Process struct {
 
 	mu      sync.Mutex
 	clients map[prefectKey]*prefectclient.Client
+	// servers are the newest client for each API address.
+	servers map[string]*prefectclient.Client
 }
 
 // NewProcess returns the shared parts. Close ends them.
@@ -60,6 +62,7 @@ func NewProcess(log *slog.Logger) *Process {
 
 		consumers: newConsumers(),
 		clients:   map[prefectKey]*prefectclient.Client{},
+		servers:   map[string]*prefectclient.Client{},
 	}
 }
 
@@ -86,9 +89,9 @@ func (p *Process) Plugins() []*pluginserver.Plugin {
 			Compile: func(data []byte) pluginserver.Handler {
 				h, err := compileIdentity(p, data)
 				if err != nil {
-					return p.broken(IdentityName, err)
+					return p.audited(IdentityName, data, p.broken(IdentityName, err))
 				}
-				return h
+				return p.audited(IdentityName, data, h)
 			},
 		},
 		{
@@ -97,9 +100,9 @@ func (p *Process) Plugins() []*pluginserver.Plugin {
 			Compile: func(data []byte) pluginserver.Handler {
 				h, err := compileTrigger(p, data)
 				if err != nil {
-					return p.broken(TriggerName, err)
+					return p.audited(TriggerName, data, p.broken(TriggerName, err))
 				}
-				return h
+				return p.audited(TriggerName, data, h)
 			},
 		},
 	}
@@ -135,6 +138,9 @@ func refuse(ctx context.Context, e *pluginserver.Event, realm string, p *Problem
 	}
 	level, line := p.Line(requestID)
 	e.Log(level, line)
+	if err := trailOf(ctx).refused(ctx, p, requestID); err != nil {
+		e.Log(pluginserver.LevelErr, "a refusal can't be put on record: "+err.Error())
+	}
 	a := p.Answer(realm)
 	e.Exit(a.Status, a.Body, a.Headers)
 }

@@ -59,6 +59,7 @@ func (p *Process) prefect(c PrefectConfig) (*prefectclient.Client, error) {
 		delete(p.clients, old)
 	}
 	p.clients[key] = client
+	p.servers[c.APIURL] = client
 	return client, nil
 }
 

@@ -43,6 +43,7 @@ const (
 	CodeConsumerUnknown      = "consumer_unknown"
 	CodeConsumersUnavailable = "consumers_unavailable"
 	CodeAssertionFailed      = "assertion_failed"
+	CodeAuditUnavailable     = "audit_unavailable"
 )
 
 const (
@@ -114,6 +115,7 @@ var kinds = map[string]kind{
 	CodeIdempotencyConflict:              {409, "This Idempotency-Key belongs to another run; use a new one.", "", pluginserver.LevelNotice},
 	CodeIdempotencyKeyReused:             {422, "This Idempotency-Key was used for a request with another body; use a new key for a new request.", "", pluginserver.LevelNotice},
 	CodeOutcomeUnknown:                   {504, "It isn't known whether the run was started; repeat the request with the same Idempotency-Key to find out, it starts at most one run.", "", pluginserver.LevelErr},
+	CodeAuditUnavailable:                 {503, "The request can't be put on record now, so it wasn't carried out; its operator finds the reason in the gateway's log.", "", pluginserver.LevelErr},
 	pluginserver.ReasonPanic:             {500, "The gateway failed at this request; its operator finds the reason in the log.", "", pluginserver.LevelErr},
 	pluginserver.ReasonTimeout:           {504, "The gateway took too long for this request; its operator finds the reason in the log.", "", pluginserver.LevelErr},
 	pluginserver.ReasonUnsendable:        {500, "The gateway failed at this request; its operator finds the reason in the log.", "", pluginserver.LevelErr},

@@ -83,6 +83,7 @@ type order struct {
 func (h *trigger) Access(ctx context.Context, e *pluginserver.Event) {
 	o, problem := readOrder(ctx, e)
 	if problem == nil {
+		trailOf(ctx).caller(o, h.config.Audit)
 		var started *started
 		if started, problem = h.start(ctx, o); problem == nil {
 			e.Log(pluginserver.LevelNotice, started.line(o))
@@ -169,9 +170,16 @@ func (h *trigger) create(ctx context.Context, o order, cause stamp.Cause, client
 	if violations := d.schema.Check(cause.Run.Parameters); len(violations) > 0 {
 		return nil, &Problem{Code: CodeParametersInvalid, Violations: violationsOf(violations)}
 	}
+	trail := trailOf(ctx)
+	if problem := trail.run(h.config.Prefect.APIURL, h.config.Deployment, cause); problem != nil {
+		return nil, problem
+	}
 	s, err := stamp.New(cause, h.stamp)
 	if err != nil {
 		return nil, &Problem{Code: CodeStampFailed, Cause: err}
+	}
+	if problem := trail.allowed(ctx); problem != nil {
+		return nil, problem
 	}
 	run, created, err := h.client.CreateFlowRun(ctx, d.id, prefectclient.NewFlowRun{
 		IdempotencyKey: cause.Run.IdempotencyKey,
@@ -186,7 +194,12 @@ func (h *trigger) create(ctx context.Context, o order, cause stamp.Cause, client
 		if prefectclient.ReasonOf(err) == prefectclient.ReasonDeploymentNotFound {
 			h.deployment.forget(d)
 		}
-		return nil, h.prefectProblem(err)
+		problem := h.prefectProblem(err)
+		trail.failed(ctx, problem)
+		return nil, problem
+	}
+	if err := trail.created(ctx, run, created); err != nil {
+		h.process.log.Error("a run was created and can't be put on record", "run", run.ID, "request", o.requestID, "error", err)
 	}
 	return h.answer(run, created)
 }

@@ -100,6 +100,24 @@ func (c *Client) FlowRunByIdempotencyKey(ctx context.Context, flowID uuid.UUID, 
 	return runs[0], true, nil
 }
 
+// FlowRunOfDeployment finds the run that a deployment created under the key,
+// and reports whether there is one.
+func (c *Client) FlowRunOfDeployment(ctx context.Context, deploymentID uuid.UUID, key string) (FlowRun, bool, error) {
+	const name = "find flow run of deployment"
+	if key == "" || deploymentID == uuid.Nil {
+		return FlowRun{}, false, &Error{Op: name, Reason: ReasonRequestInvalid, Detail: "deployment id and key are required"}
+	}
+	var runs []FlowRun
+	op := findRuns(name, &runs, runFilter{Runs: runsFilter{IdempotencyKey: anyOf(key), DeploymentID: anyOf(deploymentID.String())}})
+	if err := c.call(ctx, op); err != nil {
+		return FlowRun{}, false, err
+	}
+	if len(runs) == 0 {
+		return FlowRun{}, false, nil
+	}
+	return runs[0], true, nil
+}
+
 // runFilter is the part of Prefect's filter that is used here. An absent
 // criterion matches everything: the idempotency key is always there.
 type runFilter struct {

@@ -119,7 +119,17 @@ func openAudit(o serveOptions, process *plugin.Process) (closeAudit func(), err 
 		return nil, err
 	}
 	process.Audit = log
+	ctx, cancel := context.WithCancel(context.Background())
+	following := make(chan struct{})
+	go func() {
+		defer close(following)
+		if err := log.FollowOutcomes(ctx, process, audit.OutcomeOptions{}); err != nil && ctx.Err() == nil {
+			o.log.Error("the outcomes of runs are not followed any more", "error", err)
+		}
+	}()
 	return func() {
+		cancel()
+		<-following
 		if err := log.Close(); err != nil {
 			o.log.Error("closing the audit", "error", err)
 		}

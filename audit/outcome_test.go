@@ -1,0 +1,185 @@
+package audit_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kong-prefect/kong-prefect/audit"
+)
+
+// states is a Prefect whose runs end when told.
+type states struct {
+	mu   sync.Mutex
+	runs map[string]audit.RunState
+	down bool
+}
+
+func (s *states) set(id string, state audit.RunState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.runs[id] = state
+}
+
+func (s *states) setDown(down bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.down = down
+}
+
+func (s *states) RunStates(_ context.Context, server string, ids []string) (map[string]audit.RunState, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down || server != "http://prefect" {
+		return nil, errors.New("away")
+	}
+	found := map[string]audit.RunState{}
+	for _, id := range ids {
+		if state, ok := s.runs[id]; ok {
+			found[id] = state
+		}
+	}
+	return found, nil
+}
+
+// RunOf knows the runs by keys that are "key-" and their id.
+func (s *states) RunOf(_ context.Context, _, _, key string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down {
+		return "", errors.New("away")
+	}
+	id := strings.TrimPrefix(key, "key-")
+	if _, ok := s.runs[id]; !ok {
+		return "", nil
+	}
+	return id, nil
+}
+
+func follow(t *testing.T, log *audit.Log, s *states) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- log.FollowOutcomes(ctx, s, audit.OutcomeOptions{Every: 5 * time.Millisecond, Settle: time.Millisecond})
+	}()
+	return func() {
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+	}
+}
+
+func outcomes(t *testing.T, dir string) map[string][]string {
+	all := map[string][]string{}
+	for _, r := range records(t, dir) {
+		if r.Type == audit.RunFinished {
+			all[r.RunID] = append(all[r.RunID], r.Outcome)
+		}
+	}
+	return all
+}
+
+func created(id string) audit.Event {
+	e := event(1)
+	e.Type, e.RunID, e.Prefect = audit.RunCreated, id, "http://prefect"
+	return e
+}
+
+func TestOutcomes(t *testing.T) {
+	t.Parallel()
+	dir, k := t.TempDir(), newKeys(t)
+	s := &states{runs: map[string]audit.RunState{"later": {Type: "RUNNING"}, "before": {Type: "FAILED", Final: true}}}
+
+	log := open(t, audit.Options{Dir: dir, Signer: k})
+	require.NoError(t, log.Append(t.Context(), created("before"), true))
+	stop := follow(t, log, s)
+	require.NoError(t, log.Append(t.Context(), created("later"), true))
+	require.NoError(t, log.Append(t.Context(), created("deleted"), true))
+	require.Eventually(t, func() bool { return len(outcomes(t, dir)) == 2 }, 10*time.Second, 5*time.Millisecond)
+	stop()
+	require.NoError(t, log.Close())
+	require.Equal(t, map[string][]string{"before": {"FAILED"}, "deleted": {audit.OutcomeGone}}, outcomes(t, dir))
+
+	// What ends while nobody looks is caught up, once, also after Prefect was
+	// away.
+	s.set("later", audit.RunState{Type: "COMPLETED", Final: true, At: time.Unix(0, 0)})
+	s.setDown(true)
+	log = open(t, audit.Options{Dir: dir, Signer: k})
+	stop = follow(t, log, s)
+	s.setDown(false)
+	require.Eventually(t, func() bool { return len(outcomes(t, dir)) == 3 }, 10*time.Second, 5*time.Millisecond)
+	stop()
+	require.NoError(t, log.Close())
+	require.Equal(t, map[string][]string{"before": {"FAILED"}, "deleted": {audit.OutcomeGone}, "later": {"COMPLETED"}}, outcomes(t, dir))
+	for _, r := range records(t, dir) {
+		if r.Type == audit.RunFinished {
+			require.Equal(t, "svc-nightly", r.Caller.Name, "the outcome stands under the identity that asked")
+		}
+	}
+	require.Empty(t, verify(t, dir, k).Defects)
+}
+
+// While Kong reloads, two processes are there: one writes the outcomes.
+func TestOutcomesOnceForSeveralProcesses(t *testing.T) {
+	t.Parallel()
+	dir, k := t.TempDir(), newKeys(t)
+	s := &states{runs: map[string]audit.RunState{}}
+	for i := range 30 {
+		s.runs[fmt.Sprint(i)] = audit.RunState{Type: "COMPLETED", Final: true}
+	}
+	first, second := open(t, audit.Options{Dir: dir, Signer: k}), open(t, audit.Options{Dir: dir, Signer: k})
+	stopFirst, stopSecond := follow(t, first, s), follow(t, second, s)
+	for i := range 15 {
+		require.NoError(t, first.Append(t.Context(), created(fmt.Sprint(i)), true))
+		require.NoError(t, second.Append(t.Context(), created(fmt.Sprint(i+15)), true))
+	}
+	require.Eventually(t, func() bool { return len(outcomes(t, dir)) == 30 }, 10*time.Second, 5*time.Millisecond)
+	stopFirst()
+	stopSecond()
+	for id, all := range outcomes(t, dir) {
+		require.Len(t, all, 1, id)
+	}
+}
+
+// A process that is killed behind its request to Prefect leaves an allowed
+// request without a result.
+func TestRequestsWithoutAResultAreSettled(t *testing.T) {
+	t.Parallel()
+	dir, k := t.TempDir(), newKeys(t)
+	s := &states{runs: map[string]audit.RunState{"killed": {Type: "COMPLETED", Final: true}, "lost": {Type: "FAILED", Final: true}}}
+	log := open(t, audit.Options{Dir: dir, Signer: k})
+	step := func(kind audit.Type, id string) {
+		e := created(id)
+		e.Type, e.RequestID, e.IdempotencyKey = kind, "request-"+id, "key-"+id
+		if kind != audit.RunCreated {
+			e.RunID = ""
+		}
+		require.NoError(t, log.Append(t.Context(), e, true))
+	}
+	step(audit.AccessAllowed, "killed")
+	step(audit.AccessAllowed, "never")
+	step(audit.AccessAllowed, "refused")
+	step(audit.AccessRefused, "refused")
+	step(audit.AccessAllowed, "lost")
+	step(audit.RunUnknown, "lost")
+	step(audit.AccessRefused, "lost")
+	defer follow(t, log, s)()
+
+	require.Eventually(t, func() bool { return len(outcomes(t, dir)) == 2 }, 10*time.Second, 5*time.Millisecond)
+	results := map[string][]audit.Type{}
+	for _, r := range records(t, dir) {
+		if r.Type == audit.RunCreated || r.Type == audit.RunAbsent {
+			results[r.RequestID] = append(results[r.RequestID], r.Type)
+		}
+	}
+	require.Equal(t, map[string][]audit.Type{
+		"request-killed": {audit.RunCreated}, "request-lost": {audit.RunCreated}, "request-never": {audit.RunAbsent},
+	}, results)
+	require.Equal(t, map[string][]string{"killed": {"COMPLETED"}, "lost": {"FAILED"}}, outcomes(t, dir))
+}

@@ -1,0 +1,8 @@
+package plugin
+
+// AuditConfig says what of this route's requests is put on record, and when.
+type AuditConfig struct {
+	Required   bool     `json:"required" default:"false" doc:"Refuses every request while nothing can be put on record, also in a process that was started without --audit."`
+	Durable    bool     `json:"durable" default:"true" doc:"The decision is on the disk before Prefect is called. Off, it waits in a bounded queue: a killed process forgets what is in it, a full queue refuses."`
+	Parameters []string `json:"parameters" doc:"Names of parameters that the audit holds in clear. Of all others together it holds the SHA-256. Name no secrets."`
+}

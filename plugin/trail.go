@@ -1,0 +1,208 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/kong-prefect/kong-prefect/audit"
+	"github.com/kong-prefect/kong-prefect/pluginserver"
+	"github.com/kong-prefect/kong-prefect/prefectclient"
+	"github.com/kong-prefect/kong-prefect/stamp"
+)
+
+// trail is one request's way into the audit. What the plugin learns on its way
+// is noted in event; the records are made of it.
+type trail struct {
+	log    *audit.Log
+	began  time.Time
+	event  audit.Event
+	config AuditConfig
+}
+
+// audited notes where every request of a handler goes.
+type audited struct {
+	process *Process
+	plugin  string
+	digest  string
+	next    pluginserver.Handler
+}
+
+// audited puts a configuration on record and returns the handler that notes
+// its requests.
+func (p *Process) audited(plugin string, config []byte, next pluginserver.Handler) pluginserver.Handler {
+	h := &audited{process: p, plugin: plugin, digest: audit.DigestOf(config), next: next}
+	if p.Audit != nil {
+		e := audit.Event{Type: audit.ConfigurationChanged, Plugin: plugin, ConfigDigest: h.digest}
+		if err := p.Audit.Append(context.Background(), e, false); err != nil {
+			p.log.Error("a configuration can't be put on record", "plugin", plugin, "error", err)
+		}
+	}
+	return h
+}
+
+type trailKey struct{}
+
+// Access hands on with a new trail in the context.
+func (h *audited) Access(ctx context.Context, e *pluginserver.Event) {
+	t := &trail{log: h.process.Audit, began: time.Now(), event: audit.Event{Plugin: h.plugin, ConfigDigest: h.digest}}
+	h.next.Access(context.WithValue(ctx, trailKey{}, t), e)
+}
+
+// trailOf is the request's trail; a handler that nobody audits gets one that
+// leads nowhere.
+func trailOf(ctx context.Context) *trail {
+	if t, ok := ctx.Value(trailKey{}).(*trail); ok {
+		return t
+	}
+	return &trail{began: time.Now()}
+}
+
+// caller notes who asks, what with, and what the route wants on record.
+func (t *trail) caller(o order, c AuditConfig) {
+	t.config = c
+	t.event.Caller = audit.CallerOf(o.caller.Identity)
+	t.event.Roles = o.caller.Roles
+	t.event.RequestID = o.requestID
+	t.event.Method = o.method
+	t.event.TraceID = traceID(o.traceparent)
+}
+
+// run notes which run is asked for.
+func (t *trail) run(server, deployment string, cause stamp.Cause) *Problem {
+	t.event.Prefect, t.event.Deployment, t.event.DeploymentID = server, deployment, cause.Run.DeploymentID.String()
+	t.event.Roles, t.event.Rule = cause.Roles, cause.Rule
+	t.event.IdempotencyKey = cause.Run.IdempotencyKey
+	sum, err := stamp.ParametersHash(cause.Run.Parameters, cause.Run.ServerParameters)
+	if err != nil {
+		return &Problem{Code: CodeStampFailed, Cause: err}
+	}
+	t.event.ParametersSHA256 = sum
+	for _, name := range t.config.Parameters {
+		if value, given := cause.Run.Parameters[name]; given {
+			if t.event.Parameters == nil {
+				t.event.Parameters = map[string]any{}
+			}
+			t.event.Parameters[name] = value
+		}
+	}
+	return nil
+}
+
+// allowed puts the decision on record, before anything is done. What can't be
+// put on record must not happen.
+func (t *trail) allowed(ctx context.Context) *Problem {
+	if t.log == nil {
+		if t.config.Required {
+			return &Problem{Code: CodeAuditUnavailable, Cause: errors.New("the process was started without --audit")}
+		}
+		return nil
+	}
+	if err := t.append(ctx, audit.AccessAllowed, t.config.Durable); err != nil {
+		return &Problem{Code: CodeAuditUnavailable, Cause: err}
+	}
+	return nil
+}
+
+// created puts on record what Prefect answered. The run is there, so nothing
+// is refused any more: the operator hears of it.
+func (t *trail) created(ctx context.Context, run prefectclient.FlowRun, created bool) error {
+	t.event.RunID = run.ID.String()
+	kind := audit.RunCreated
+	if !created {
+		kind = audit.RunRepeated
+	}
+	return t.append(ctx, kind, t.config.Durable)
+}
+
+// failed puts on record that Prefect gave no good answer: the refusal's own
+// record follows, and tells why.
+func (t *trail) failed(ctx context.Context, p *Problem) {
+	if p.Code == CodeOutcomeUnknown {
+		t.event.Reason = p.Code
+		_ = t.append(ctx, audit.RunUnknown, t.config.Durable)
+	}
+}
+
+// refused puts a refusal on record. It is refused all the same if that fails:
+// the error is for the operator.
+func (t *trail) refused(ctx context.Context, p *Problem, requestID string) error {
+	t.event.Reason, t.event.Status = p.Code, kindOf(p.Code).status
+	if t.event.RequestID == "" {
+		t.event.RequestID = requestID
+	}
+	return t.append(ctx, audit.AccessRefused, false)
+}
+
+func (t *trail) append(ctx context.Context, kind audit.Type, durable bool) error {
+	if t.log == nil {
+		return nil
+	}
+	e := t.event
+	e.Type = kind
+	e.LatencyMicros = time.Since(t.began).Microseconds()
+	if err := t.log.Append(ctx, e, durable); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	return nil
+}
+
+// traceID is the trace of a W3C traceparent: version-trace-parent-flags.
+func traceID(traceparent string) string {
+	parts := strings.Split(traceparent, "-")
+	if len(parts) < 4 || len(parts[1]) != 32 || strings.Trim(parts[1], "0123456789abcdef") != "" {
+		return ""
+	}
+	return parts[1]
+}
+
+// RunStates asks a Prefect server for the states of runs, for the audit. It
+// needs a route to have named the server.
+func (p *Process) RunStates(ctx context.Context, server string, ids []string) (map[string]audit.RunState, error) {
+	client := p.clientOf(server)
+	if client == nil {
+		return nil, fmt.Errorf("no route of this process calls %s", server)
+	}
+	known := make([]uuid.UUID, 0, len(ids))
+	for _, id := range ids {
+		if parsed, err := uuid.Parse(id); err == nil {
+			known = append(known, parsed)
+		}
+	}
+	states, err := client.RunStates(ctx, known)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]audit.RunState, len(states))
+	for id, s := range states {
+		found[id.String()] = audit.RunState{Type: s.Type, Final: s.Final(), At: s.Timestamp}
+	}
+	return found, nil
+}
+
+// RunOf asks a Prefect server for the run of an idempotency key, for the audit.
+func (p *Process) RunOf(ctx context.Context, server, deploymentID, key string) (string, error) {
+	client := p.clientOf(server)
+	if client == nil {
+		return "", fmt.Errorf("no route of this process calls %s", server)
+	}
+	id, err := uuid.Parse(deploymentID)
+	if err != nil {
+		return "", err
+	}
+	run, found, err := client.FlowRunOfDeployment(ctx, id, key)
+	if err != nil || !found {
+		return "", err
+	}
+	return run.ID.String(), nil
+}
+
+func (p *Process) clientOf(server string) *prefectclient.Client {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.servers[server]
+}
