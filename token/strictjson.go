@@ -23,6 +23,7 @@ var (
 	errTooDeep    = fmt.Errorf("nested deeper than %d", maxJSONDepth)
 	errTooMany    = fmt.Errorf("more than %d values", maxJSONValues)
 	errAfterValue = errors.New("bytes after the JSON object")
+	errNotJSON    = errors.New("not valid JSON")
 )
 
 // DecodeClaims decodes one JSON object as strictly as a security decision needs:
@@ -49,18 +50,19 @@ var decoders = sync.Pool{New: func() any {
 type strictDecoder struct {
 	buf    bytes.Buffer // the decoder reads straight out of a bytes.Buffer
 	dec    *jsontext.Decoder
+	text   string // what is decoded; strings without escapes are parts of it
 	values int
 }
 
 func (d *strictDecoder) release() {
-	d.buf = bytes.Buffer{} // keep no token's bytes alive
+	d.buf, d.text = bytes.Buffer{}, "" // keep no token's bytes alive
 	decoders.Put(d)
 }
 
 func (d *strictDecoder) object(data []byte) (map[string]any, error) {
 	d.buf = *bytes.NewBuffer(data)
 	d.dec.Reset(&d.buf)
-	d.values = 0
+	d.text, d.values = string(data), 0
 	if d.dec.PeekKind() != '{' {
 		return nil, errNotObject
 	}
@@ -78,6 +80,9 @@ func (d *strictDecoder) value(depth int) (any, error) {
 	if d.values++; d.values > maxJSONValues {
 		return nil, errTooMany
 	}
+	if d.dec.PeekKind() == '"' {
+		return d.string()
+	}
 	tok, err := d.dec.ReadToken()
 	if err != nil {
 		return nil, jsonProblem(err)
@@ -87,8 +92,6 @@ func (d *strictDecoder) value(depth int) (any, error) {
 		return d.members(depth + 1)
 	case '[':
 		return d.elements(depth + 1)
-	case '"':
-		return tok.String(), nil
 	case '0':
 		return json.Number(tok.String()), nil
 	case 't', 'f':
@@ -98,17 +101,33 @@ func (d *strictDecoder) value(depth int) (any, error) {
 	}
 }
 
+// string reads a string or a name. Most have no escapes and need no copy.
+func (d *strictDecoder) string() (string, error) {
+	raw, err := d.dec.ReadValue()
+	if err != nil {
+		return "", jsonProblem(err)
+	}
+	end := int(d.dec.InputOffset())
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return d.text[end-len(raw)+1 : end-1], nil
+	}
+	unquoted, err := jsontext.AppendUnquote(nil, raw)
+	return string(unquoted), jsonProblem(err)
+}
+
 func (d *strictDecoder) members(depth int) (any, error) {
 	if depth > maxJSONDepth {
 		return nil, errTooDeep
 	}
 	m := make(map[string]any, 8)
 	for d.dec.PeekKind() != '}' {
-		tok, err := d.dec.ReadToken()
-		if err != nil {
-			return nil, jsonProblem(err)
+		if d.dec.PeekKind() != '"' {
+			return nil, errNotJSON // a name must be a string, or the input has ended
 		}
-		name := tok.String()
+		name, err := d.string()
+		if err != nil {
+			return nil, err
+		}
 		if m[name], err = d.value(depth); err != nil {
 			return nil, err
 		}
@@ -142,6 +161,6 @@ func jsonProblem(err error) error {
 	case errors.Is(err, jsontext.ErrDuplicateName):
 		return errors.New("a name appears twice in one JSON object")
 	default:
-		return errors.New("not valid JSON")
+		return errNotJSON
 	}
 }
