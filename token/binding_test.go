@@ -198,6 +198,23 @@ func TestOneHolderCannotFillTheReplayMemory(t *testing.T) {
 	require.NoError(t, proofUser(t, s, "modest")(nil))
 }
 
+// What the cache holds is the token's truth, not its holder's.
+func TestACachedTokenStillNeedsItsProof(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	thumbprint := strings.Repeat("A", 43)
+	compact := s.issuer.Mint(t, map[string]any{"cnf": map[string]any{"x5t#S256": thumbprint}})
+	for range 3 {
+		_, err := s.verifier.VerifyPresented(t.Context(), compact, token.Presentation{CertificateSHA256: thumbprint})
+		require.NoError(t, err)
+		_, err = s.verify(compact)
+		requireReason(t, token.ReasonProofMissing, err)
+		_, err = s.verifier.VerifyPresented(t.Context(), compact, token.Presentation{CertificateSHA256: strings.Repeat("B", 43)})
+		requireReason(t, token.ReasonProofMismatch, err)
+	}
+	require.Equal(t, uint64(8), s.verifier.CacheStats().Hits)
+}
+
 func TestMutualTLS(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)

@@ -2,21 +2,6 @@ package token
 
 import "strings"
 
-// FromAuthorization takes the values of the Authorization header, as Kong gives
-// them, and returns the bearer token in it: one value, the scheme in any case,
-// one space, and nothing but the characters of RFC 6750 section 2.1. Without
-// a token the error's reason is [ReasonMissing]; another scheme counts as none.
-func FromAuthorization(values []string) (string, error) {
-	token, scheme, err := authorization(values)
-	if err != nil {
-		return "", err
-	}
-	if scheme != schemeBearer {
-		return "", missing()
-	}
-	return token, nil
-}
-
 const (
 	schemeBearer = "bearer"
 	schemeDPoP   = "dpop"
@@ -26,6 +11,10 @@ func missing() error {
 	return refuse(ReasonMissing, "the request carries no access token; send it as \"Authorization: Bearer TOKEN\"")
 }
 
+// authorization takes the values of the Authorization header, as Kong gives
+// them, and finds the token in it: one value, the scheme in any case, one space,
+// and nothing but the characters of RFC 6750 section 2.1. Another scheme counts
+// as no token.
 func authorization(values []string) (token, scheme string, err error) {
 	switch len(values) {
 	case 0:

@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -8,7 +9,7 @@ import (
 	"github.com/kong-prefect/kong-prefect/token"
 )
 
-func TestFromAuthorization(t *testing.T) {
+func TestAuthorizationHeader(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		values []string
@@ -23,7 +24,9 @@ func TestFromAuthorization(t *testing.T) {
 		"empty":                  {[]string{""}, "", token.ReasonMissing},
 		"basic":                  {[]string{"Basic dXNlcjpwYXNz"}, "", token.ReasonMissing},
 		"another scheme":         {[]string{"Negotiate abc"}, "", token.ReasonMissing},
-		"dpop":                   {[]string{"DPoP abc"}, "", token.ReasonMissing},
+		"dpop":                   {[]string{"DPoP abc"}, "abc", ""},
+		"dpop and bearer":        {[]string{"DPoP a", "Bearer a"}, "", token.ReasonDuplicate},
+		"dpop, tab":              {[]string{"DPoP\tabc"}, "", token.ReasonMissing},
 		"two headers":            {[]string{"Bearer a", "Bearer a"}, "", token.ReasonDuplicate},
 		"two, one basic":         {[]string{"Basic a", "Bearer a"}, "", token.ReasonDuplicate},
 		"comma-joined":           {[]string{"Bearer a, Bearer b"}, "", token.ReasonMalformed},
@@ -44,8 +47,9 @@ func TestFromAuthorization(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := token.FromAuthorization(c.values)
-			require.Equal(t, c.token, got)
+			got, err := token.Locator{}.Find(map[string][]string{"authorization": c.values})
+			require.Equal(t, c.token, got.Token)
+			require.Equal(t, c.token != "" && strings.HasPrefix(c.values[0], "DPoP"), got.DPoP)
 			if c.reason == "" {
 				require.NoError(t, err)
 				return

@@ -1,8 +1,11 @@
 package token_test
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/hmac"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
@@ -146,6 +149,26 @@ func pair(r, s *big.Int) []byte {
 	r.FillBytes(out[:32])
 	s.FillBytes(out[32:])
 	return out
+}
+
+// RFC 7518 section 3.5: the salt is as long as the hash. The library would take
+// any length.
+func TestPSSSaltLength(t *testing.T) {
+	t.Parallel()
+	s := newSetupFor(t, tokentest.New(t, "PS256"), token.KeyCacheOptions{})
+	key := s.issuer.Key()
+	input := segment(t, map[string]any{"alg": "PS256", "kid": key.ID, "typ": "at+jwt"}) + "." + segment(t, s.issuer.Claims(nil))
+	sum := sha256.Sum256([]byte(input))
+	for length, good := range map[int]bool{32: true, 1: false, 20: false, 31: false, 33: false, 64: false, 222: false} {
+		signature, err := rsa.SignPSS(rand.Reader, key.Private.(*rsa.PrivateKey), crypto.SHA256, sum[:], &rsa.PSSOptions{SaltLength: length})
+		require.NoError(t, err)
+		compact := input + "." + base64.RawURLEncoding.EncodeToString(signature)
+		if good {
+			s.accepts(t, compact)
+			continue
+		}
+		s.refuses(t, token.ReasonSignature, compact)
+	}
 }
 
 func TestHeaderExtensions(t *testing.T) {

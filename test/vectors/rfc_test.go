@@ -68,6 +68,35 @@ func TestExamplesOfRFC7515And8037(t *testing.T) {
 	}
 }
 
+// What RFC 7515 and its kin have beside the compact form of a true signature is
+// no access token: JSON serializations (appendix A.6 and A.7, with the
+// signatures of A.2 and A.3), detached content (appendix F), an unknown crit
+// (appendix E), and a key that is for encryption (RFC 8037 appendix A.6).
+func TestOtherFormsOfRFC7515(t *testing.T) {
+	t.Parallel()
+	const a2 = "eyJhbGciOiJSUzI1NiJ9." + joe + ".cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw"
+	const a3 = "eyJhbGciOiJFUzI1NiJ9." + joe + ".DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"
+	rs, es := strings.Split(a2, "."), strings.Split(a3, ".")
+	set, _, err := token.ParseKeySet([]byte(`{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}`))
+	require.NoError(t, err)
+	for name, c := range map[string]struct{ compact, reason string }{
+		"A.6 general JSON": {`{"payload":"` + joe + `","signatures":[{"protected":"` + rs[0] + `","header":{"kid":"2010-12-29"},"signature":"` + rs[2] +
+			`"},{"protected":"` + es[0] + `","header":{"kid":"e9bc097a-ce51-4036-9562-d2ade882db0d"},"signature":"` + es[2] + `"}]}`, token.ReasonMalformed},
+		"A.7 flattened JSON": {`{"payload":"` + joe + `","protected":"` + es[0] + `","header":{"kid":"e9bc097a-ce51-4036-9562-d2ade882db0d"},"signature":"` + es[2] + `"}`,
+			token.ReasonMalformed},
+		"E unknown crit":     {"eyJhbGciOiJub25lIiwNCiAiY3JpdCI6WyJodHRwOi8vZXhhbXBsZS5jb20vVU5ERUZJTkVEIl0sDQogImh0dHA6Ly9leGFtcGxlLmNvbS9VTkRFRklORUQiOnRydWUNCn0.RkFJTA.", token.ReasonMalformed},
+		"F detached content": {es[0] + ".." + es[2], token.ReasonSignature},
+	} {
+		_, err := set.VerifyJWS(c.compact)
+		require.Equal(t, c.reason, token.ReasonOf(err), name)
+	}
+	_, err = set.VerifyJWS(a3)
+	require.NoError(t, err)
+	_, refused, err := token.ParseKeySet([]byte(`{"keys":[{"kty":"OKP","crv":"X25519","kid":"Bob","x":"3p7bfXt9wbTTW2HC7OQ1Nz-DQ8hbeGdNrfx-FG-IK08"}]}`))
+	require.Error(t, err)
+	require.Len(t, refused, 1)
+}
+
 // The signatures of RFC 7520 section 4 with the keys of its section 3, which
 // name no algorithm; Wycheproof prints them with algorithms added.
 func TestExamplesOfRFC7520(t *testing.T) {
@@ -95,4 +124,11 @@ func TestExamplesOfRFC7520(t *testing.T) {
 			require.Contains(t, string(payload), "dangerous business, Frodo")
 		})
 	}
+	t.Run("4.4 HS256", func(t *testing.T) {
+		t.Parallel()
+		require.True(t, byID[348].Valid)
+		_, refused, err := token.ParseKeySet(byID[348].Keys)
+		require.Error(t, err)
+		require.Contains(t, refused[0].Why, "symmetric")
+	})
 }
