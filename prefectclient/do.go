@@ -55,9 +55,15 @@ func (c *Client) attempt(ctx context.Context, op *operation) (answer, *failure) 
 			return got, f
 		}
 		op.switched = true
-		c.log.Warn("prefect refused the credential, trying the other one", "op", op.name)
-		c.emit(Event{Kind: EventCredentialSwitched})
+		c.switched(op.name)
 	}
+}
+
+// switched says that the server refused a credential, and that there is
+// another one.
+func (c *Client) switched(name string) {
+	c.log.Warn("prefect refused the credential, trying the other one", "op", name)
+	c.emit(Event{Kind: EventCredentialSwitched})
 }
 
 func (c *Client) authorization(ctx context.Context, op *operation) (string, *failure) {

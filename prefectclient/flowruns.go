@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,12 +25,10 @@ type State struct {
 
 // Final says whether a run in this state has ended.
 func (s State) Final() bool {
-	switch s.Type {
-	case "COMPLETED", "FAILED", "CRASHED", "CANCELLED":
-		return true
-	}
-	return false
+	return slices.Contains(finalStates, s.Type)
 }
+
+var finalStates = []string{"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 // FlowRun is a flow run as Prefect describes it. Numbers in the maps are
 // json.Number.

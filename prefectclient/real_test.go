@@ -27,7 +27,31 @@ func TestOnRealServer(t *testing.T) {
 	genuine := startReal(t)
 	t.Run("prefecttest answers alike", func(t *testing.T) { compareFake(t, genuine.stage) })
 	t.Run("every method", func(t *testing.T) { walk(t, genuine.stage) })
+	t.Run("ends are told by events", func(t *testing.T) { watchReal(t, genuine.stage) })
 	t.Run("callers at once on SQLite", func(t *testing.T) { crowd(t, genuine.stage) })
+}
+
+// watchReal ends runs by the API. The watcher polls after an hour, so it is
+// the server's events that tell.
+func watchReal(t *testing.T, s stage) {
+	o := hasty(s)
+	o.Deadline = time.Minute
+	client := newClient(t, o)
+	watcher, err := prefectclient.NewWatcher(prefectclient.WatcherOptions{Client: client, FirstPoll: time.Hour, PollEvery: time.Hour, PollEveryWithoutEvents: time.Hour})
+	require.NoError(t, err)
+	t.Cleanup(watcher.Close)
+	_, err = watcher.Notify(startRun(t, client, s), func(prefectclient.FlowRun, error) {})
+	require.NoError(t, err)
+	require.Eventually(t, watcher.Live, 10*time.Second, time.Millisecond)
+	for name, state := range map[string]string{"Completed": "COMPLETED", "Cached": "COMPLETED", "Failed": "FAILED", "Crashed": "CRASHED"} {
+		id := startRun(t, client, s)
+		ended := waitFor(watcher, id)
+		status, answer := s.ask(t, "POST", "/flow_runs/"+id.String()+"/set_state", `{"state":{"type":"`+state+`","name":"`+name+`"},"force":true}`, authString)
+		require.Equal(t, 201, status, string(answer))
+		run := within(t, 15*time.Second, ended)
+		require.Equal(t, state, run.State.Type)
+		require.Equal(t, name, run.State.Name)
+	}
 }
 
 // crowd has several callers create at once, each key by two of them. SQLite

@@ -6,7 +6,8 @@
 // It does not run flows, evaluate "__prefect_kind", or know any other route:
 // those answer 404 as the real server does for a path it lacks.
 //
-// Read [NewServer] first; script.go has the ways to fail.
+// Read [NewServer] first; script.go has the ways to fail, events.go the
+// websocket of events.
 package prefecttest
 
 import (
@@ -45,6 +46,7 @@ type Server struct {
 	closing sync.Once
 
 	connections atomic.Int64
+	events      subscriptions
 
 	mu          sync.Mutex
 	accepted    []string // Authorization values
@@ -96,6 +98,7 @@ func (s *Server) DropConnections() {
 	for _, conn := range taken {
 		_ = conn.Close()
 	}
+	s.events.drop()
 	s.http.CloseClientConnections()
 }
 
@@ -155,6 +158,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	if failing {
 		s.fail(fault, w, r, body)
+		return
+	}
+	if r.URL.Path == "/api/events/out" {
+		s.serveEvents(w, r)
 		return
 	}
 	s.write(w, s.answer(r, body))
