@@ -31,6 +31,8 @@ type GatewayOptions struct {
 	Kong string
 	// Config is the declarative configuration, a kong.yml. Required.
 	Config string
+	// ServeArgs are further arguments of kong-prefect serve.
+	ServeArgs []string
 	// Env is added to the gateway's environment, for Kong's env vault.
 	Env []string
 	// Workers is how many nginx workers there are. Default: 1.
@@ -123,7 +125,7 @@ func (g *Gateway) environment() []string {
 			base+"_SOCKET="+socket,
 		)
 		if i == 0 { // one process serves all of them
-			env = append(env, base+"_START_CMD="+g.opts.Plugin+" serve --kong-prefix "+g.prefix)
+			env = append(env, base+"_START_CMD="+g.opts.Plugin+" "+strings.Join(append([]string{"serve", "--kong-prefix", g.prefix}, g.opts.ServeArgs...), " "))
 		}
 	}
 	return append(env, g.opts.Env...)

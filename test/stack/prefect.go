@@ -45,6 +45,7 @@ type Prefect struct {
 	auth string
 	proc *process
 	env  []string
+	opts PrefectOptions
 }
 
 // NewPrefect starts `prefect server start` and returns at once; Ready waits for it.
@@ -61,7 +62,7 @@ func NewPrefect(opts PrefectOptions) (*Prefect, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Prefect{dir: dir, venv: venv, port: port, auth: "admin:" + rand.Text()}
+	p := &Prefect{dir: dir, venv: venv, port: port, auth: "admin:" + rand.Text(), opts: opts}
 	p.env = append(baseEnv(dir),
 		"PREFECT_HOME="+dir,
 		"PREFECT_SERVER_ANALYTICS_ENABLED=false",
