@@ -1,8 +1,10 @@
 package pluginserver
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"time"
 )
 
 // link is one connection from Kong: frames in, and a buffer of frames that
@@ -12,10 +14,37 @@ type link struct {
 	in     *frameReader
 	out    []byte
 	exited bool // an exit is on its way: Kong will close
+
+	ctx context.Context // of the events, ends with the link
+	end context.CancelFunc
 }
 
 func newLink(conn net.Conn) *link {
-	return &link{conn: conn, in: newFrameReader(conn)}
+	l := &link{conn: conn, in: newFrameReader(conn)}
+	l.ctx, l.end = context.WithCancel(context.Background())
+	return l
+}
+
+// close ends the connection and what its event still does.
+func (l *link) close() {
+	l.end()
+	_ = l.conn.Close()
+}
+
+// goodbyeTime is how long Kong may take to close a connection that it was told
+// is over; nginx does it at its next turn.
+const goodbyeTime = time.Second
+
+// sayGoodbye tells Kong that nothing more comes, and leaves the closing to it.
+// Closing from here would fail what Kong is writing at this moment, the answers
+// to queued calls or a command, and then the request with it. A command that
+// comes all the same is read and not begun: Kong repeats it elsewhere.
+func (l *link) sayGoodbye() {
+	if c, ok := l.conn.(interface{ CloseWrite() error }); !ok || c.CloseWrite() != nil {
+		_ = l.conn.Close()
+		return
+	}
+	_ = l.conn.SetReadDeadline(time.Now().Add(goodbyeTime))
 }
 
 // call appends a PDK call: the method's name and its arguments, a frame each.

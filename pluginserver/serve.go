@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"runtime/debug"
 	"time"
 
@@ -41,15 +42,13 @@ func (s *Server) serveLink(l *link) {
 			s.logEnd(err)
 			return
 		}
-		if !s.end(l) {
-			return
-		}
+		s.end(l)
 	}
 }
 
 func (s *Server) logEnd(err error) {
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed):
+	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrDeadlineExceeded):
 	case errors.Is(err, errUnknownInstance):
 		s.options.Log.Info("instance unknown, closing so that kong starts it anew", "error", err)
 	default:
@@ -119,7 +118,7 @@ func (s *Server) event(l *link, id int32, phase string) (owed int, err error) {
 	if inst == nil {
 		return 0, fmt.Errorf("%w: %d", errUnknownInstance, id)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), s.options.EventTimeout)
+	ctx, cancel := context.WithTimeout(l.ctx, s.options.EventTimeout)
 	defer cancel()
 	e := &Event{Phase: phase, link: l}
 	first := make([]reply, len(inst.plugin.Reads))

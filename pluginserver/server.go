@@ -93,7 +93,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, drain time.Duration)
 		}
 		lk := newLink(conn)
 		if !s.enter(lk) {
-			_ = conn.Close()
+			lk.close()
 			continue
 		}
 		go func() {
@@ -115,7 +115,7 @@ func (s *Server) enter(l *link) bool {
 }
 
 func (s *Server) leave(l *link) {
-	_ = l.conn.Close()
+	l.close()
 	s.mu.Lock()
 	delete(s.links, l)
 	s.mu.Unlock()
@@ -134,22 +134,24 @@ func (s *Server) begin(l *link) bool {
 	return true
 }
 
-// end marks a link as idle; it reports false when the link must close.
-func (s *Server) end(l *link) bool {
+// end marks a link as idle.
+func (s *Server) end(l *link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.links[l] = false
-	return !s.drains
+	if s.drains {
+		l.sayGoodbye()
+	}
 }
 
-// shutdown closes idle connections at once and the others as their events
-// end, all of them after the given time.
+// shutdown says goodbye to idle connections at once and to the others as their
+// events end, and closes all of them after the given time.
 func (s *Server) shutdown(drain time.Duration) {
 	s.mu.Lock()
 	s.drains = true
 	for l, busy := range s.links {
 		if !busy {
-			_ = l.conn.Close()
+			l.sayGoodbye()
 		}
 	}
 	s.mu.Unlock()
@@ -166,7 +168,7 @@ func (s *Server) shutdown(drain time.Duration) {
 	}
 	s.mu.Lock()
 	for l := range s.links {
-		_ = l.conn.Close()
+		l.close()
 	}
 	s.mu.Unlock()
 	<-drained

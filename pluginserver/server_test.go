@@ -342,5 +342,42 @@ func TestDrainLetsRunningEventsEnd(t *testing.T) {
 	busy.frame()
 	require.Empty(t, busy.frame())
 	busy.returned()
+	_, err = busy.tryFrame()
+	require.ErrorIs(t, err, io.EOF, "and the others after their event")
+	busy.send(nil)       // Kong is still answering: it must not meet a closed socket
+	idle.handleEvent(id) // nor where it was just sending a command
+	require.NoError(t, busy.conn.Close())
+	require.NoError(t, idle.conn.Close())
+	require.NoError(t, <-served)
+}
+
+// Who doesn't close is closed.
+func TestDrainIsBounded(t *testing.T) {
+	t.Parallel()
+	server, err := New(Options{Plugins: []*Plugin{plugin(func(ctx context.Context, _ *Event) { <-ctx.Done() })}})
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "s")
+	listener, err := Listen(path)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx, listener, 50*time.Millisecond) }()
+	conn, err := net.Dial("unix", path)
+	require.NoError(t, err)
+	k := &kongSide{t: t, conn: conn, in: newFrameReader(conn).r}
+	k.handleEvent(k.start("p", `{}`))
+	require.Eventually(t, func() bool { // it runs
+		server.mu.Lock()
+		defer server.mu.Unlock()
+		for _, busy := range server.links {
+			if busy {
+				return true
+			}
+		}
+		return false
+	}, testLimit, time.Millisecond)
+	cancel()
+	_, err = k.tryFrame()
+	require.Error(t, err)
 	require.NoError(t, <-served)
 }

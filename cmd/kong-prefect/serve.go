@@ -83,11 +83,6 @@ func serve(ctx context.Context, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	// Kong's workers look for the socket at once: nothing before it waits.
-	listener, err := pluginserver.Listen(o.socket)
-	if err != nil {
-		return err
-	}
 	process := plugin.NewProcess(o.log)
 	defer process.Close()
 	process.Signing = keys
@@ -99,6 +94,12 @@ func serve(ctx context.Context, o serveOptions) error {
 	server, err := pluginserver.New(pluginserver.Options{
 		Plugins: process.Plugins(), Log: o.log, Refusal: plugin.Refusal,
 	})
+	if err != nil {
+		return err
+	}
+	// Last: what can't start must not take the path from a process that serves.
+	// Nothing before this waits, for Kong's workers look for the socket at once.
+	listener, err := pluginserver.Listen(o.socket)
 	if err != nil {
 		return err
 	}
