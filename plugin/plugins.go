@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/kong-prefect/kong-prefect/audit"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
@@ -45,10 +46,13 @@ type Process struct {
 	log   *slog.Logger
 
 	tokenCache token.CacheCounters
+	waiters    atomic.Int64 // answers that wait for a run's end
 	consumers  *consumers
 
 	mu      sync.Mutex
 	clients map[prefectKey]*prefectclient.Client
+	// watchers are the subscriptions, one for each API address.
+	watchers map[string]watcher
 	// servers are the newest client for each API address.
 	servers map[string]*prefectclient.Client
 }
@@ -63,6 +67,7 @@ func NewProcess(log *slog.Logger) *Process {
 		consumers: newConsumers(),
 		clients:   map[prefectKey]*prefectclient.Client{},
 		servers:   map[string]*prefectclient.Client{},
+		watchers:  map[string]watcher{},
 	}
 }
 
@@ -75,6 +80,9 @@ func (p *Process) Close() {
 	p.Keys.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for _, w := range p.watchers {
+		w.runs.Close()
+	}
 	for _, c := range p.clients {
 		c.Close()
 	}

@@ -75,6 +75,7 @@ type order struct {
 	contentType    []string
 	idempotencyKey []string
 	parentStamp    []string
+	prefer         []string
 	traceparent    string
 	body           pluginserver.RawBody
 }
@@ -115,6 +116,7 @@ func readOrder(ctx context.Context, e *pluginserver.Event) (o order, problem *Pr
 	if err != nil {
 		return o, &Problem{Code: pluginserver.ReasonUnreadable, Cause: err}
 	}
+	o.prefer = preferOf(headers)
 	for _, hd := range headers {
 		switch hd.Name {
 		case "content-type":
@@ -201,7 +203,7 @@ func (h *trigger) create(ctx context.Context, o order, cause stamp.Cause, client
 	if err := trail.created(ctx, run, created); err != nil {
 		h.process.log.Error("a run was created and can't be put on record", "run", run.ID, "request", o.requestID, "error", err)
 	}
-	return h.answer(run, created)
+	return h.answerInTime(ctx, o.prefer, run, created)
 }
 
 // started is the answer for a run that exists.
