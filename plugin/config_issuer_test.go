@@ -1,16 +1,20 @@
 package plugin
 
 import (
+	"bytes"
 	"encoding/json"
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/kong-prefect/kong-prefect/token"
 )
@@ -223,6 +227,37 @@ func eachField(record reflect.Type, do func(reflect.StructField)) {
 		}
 		if below.Kind() == reflect.Struct {
 			eachField(below, do)
+		}
+	}
+}
+
+// TestTokensPage holds what docs/tokens.md shows to the plugin's definition.
+func TestTokensPage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/tokens.md")
+	require.NoError(t, err)
+	p := NewProcess(slog.New(slog.DiscardHandler))
+	t.Cleanup(p.Close)
+	blocks := regexp.MustCompile("(?s)```(yaml|json)\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	require.Len(t, blocks, 4)
+	for _, block := range blocks {
+		if block[1] == "json" {
+			_, err := token.ParseDenyList([]byte(block[2]))
+			require.NoError(t, err)
+			continue
+		}
+		fields := map[string]any{}
+		require.NoError(t, yaml.Unmarshal([]byte(block[2]), &fields))
+		data := configWith(t, nil, fields)
+		_, err := compileIdentity(p, data)
+		require.NoError(t, err)
+		strict := json.NewDecoder(bytes.NewReader(data))
+		strict.DisallowUnknownFields()
+		require.NoError(t, strict.Decode(&IdentityConfig{}))
+	}
+	for i := range reflect.TypeFor[IssuerConfig]().NumField() {
+		if name := reflect.TypeFor[IssuerConfig]().Field(i).Tag.Get("json"); strings.HasPrefix(name, "insecure_") {
+			require.Contains(t, string(page), "| `"+name+"` |", "a switch that weakens has its danger on the page")
 		}
 	}
 }
