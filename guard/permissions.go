@@ -32,7 +32,8 @@ var viewer = []string{
 	"see_events", "see_automations", "see_concurrency_limits", "see_block_types", "see_saved_searches",
 }
 
-var runner = join(viewer, PermissionRunDeployments)
+// runner starts runs, and controls those they started.
+var runner = join(viewer, PermissionRunDeployments, "control_flow_runs")
 
 // developer deploys, and may run flows on their own machine: a flow that runs
 // anywhere reports its own states.
@@ -46,7 +47,7 @@ var developer = join(runner, PermissionChangeRuns, PermissionExecuteRuns, Permis
 var worker = []string{
 	"connect", "see_settings", "see_flows", "see_flow_runs", "see_deployments", "see_work_pools", "see_artifacts",
 	"see_concurrency_limits", "see_block_types", "see_blocks", PermissionBlockSecrets, "see_variables",
-	PermissionExecuteRuns, "poll_work_pools", "emit_events",
+	PermissionExecuteRuns, "control_flow_runs", "poll_work_pools", "emit_events",
 }
 
 // owner is a developer who may change the server too. To poll a work pool is

@@ -39,7 +39,7 @@ func configurationPage() string {
 	for _, p := range []struct {
 		name   string
 		config any
-	}{{IdentityName, IdentityConfig{}}, {TriggerName, TriggerConfig{}}} {
+	}{{IdentityName, IdentityConfig{}}, {TriggerName, TriggerConfig{}}, {GuardName, GuardConfig{}}} {
 		fmt.Fprintf(&b, "\n## %s\n\n| field | type | default | rules | meaning |\n|---|---|---|---|---|\n", p.name)
 		writeFields(&b, "", configOf(Schema(p.name, p.config)))
 	}
@@ -168,6 +168,8 @@ func checkKongYAML(t *testing.T, data []byte) {
 			config = &IdentityConfig{}
 		case TriggerName:
 			config = &TriggerConfig{}
+		case GuardName:
+			config = &GuardConfig{}
 		default:
 			continue
 		}

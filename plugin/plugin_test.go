@@ -39,6 +39,7 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 	}
 	walk(reflect.TypeFor[IdentityConfig]())
 	walk(reflect.TypeFor[TriggerConfig]())
+	walk(reflect.TypeFor[GuardConfig]())
 }
 
 func TestDecodeConfig(t *testing.T) {

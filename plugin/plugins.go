@@ -24,6 +24,8 @@ const (
 	IdentityPriority = 1050
 	TriggerName      = "prefect-trigger"
 	TriggerPriority  = 750
+	GuardName        = "prefect-guard"
+	GuardPriority    = 750
 )
 
 // DefaultRealm is named in challenges where no configuration names one.
@@ -111,6 +113,17 @@ func (p *Process) Plugins() []*pluginserver.Plugin {
 					return p.audited(TriggerName, data, p.broken(TriggerName, err))
 				}
 				return p.audited(TriggerName, data, h)
+			},
+		},
+		{
+			Name: GuardName, Version: Version, Priority: GuardPriority,
+			Schema: Schema(GuardName, GuardConfig{}), Reads: guardReads,
+			Compile: func(data []byte) pluginserver.Handler {
+				h, err := compileGuard(p, data)
+				if err != nil {
+					return p.broken(GuardName, err)
+				}
+				return h
 			},
 		},
 	}

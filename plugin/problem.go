@@ -27,6 +27,8 @@ type Problem struct {
 	// Violations are the parameters that are wrong, each with a JSON pointer
 	// (RFC 6901) into the request's body.
 	Violations []Violation
+	// Permission is the one that the caller lacks, where one would help.
+	Permission string
 	// RetryAfter, where set, goes into the header of that name.
 	RetryAfter time.Duration
 	// DPoP says that the token came with the DPoP scheme, so the challenge is
@@ -70,6 +72,9 @@ func (p *Problem) Answer(realm string) pluginserver.Answer {
 		"status": k.status,
 		"code":   p.Code,
 		"detail": p.sentence(k),
+	}
+	if p.Permission != "" {
+		body["permission"] = p.Permission
 	}
 	if len(p.Violations) > 0 {
 		body["violations"] = p.Violations

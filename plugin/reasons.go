@@ -3,6 +3,7 @@ package plugin
 import (
 	"net/http"
 
+	"github.com/kong-prefect/kong-prefect/guard"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
 	"github.com/kong-prefect/kong-prefect/token"
 )
@@ -116,6 +117,14 @@ var kinds = map[string]kind{
 	CodeIdempotencyKeyReused:             {422, "This Idempotency-Key was used for a request with another body; use a new key for a new request.", "", pluginserver.LevelNotice},
 	CodeOutcomeUnknown:                   {504, "It isn't known whether the run was started; repeat the request with the same Idempotency-Key to find out, it starts at most one run.", "", pluginserver.LevelErr},
 	CodeAuditUnavailable:                 {503, "The request can't be put on record now, so it wasn't carried out; its operator finds the reason in the gateway's log.", "", pluginserver.LevelErr},
+	guard.ReasonRouteUnknown:             {403, "This isn't an operation of Prefect's API that the gateway knows, so nobody may call it.", insufficientScope, pluginserver.LevelNotice},
+	guard.ReasonPermissionMissing:        {403, "You are known here, but none of your roles may do this; ask the gateway's operator for one that may.", insufficientScope, pluginserver.LevelNotice},
+	guard.ReasonNotYours:                 {403, "You may do this to the runs that you started yourself, and this isn't one.", insufficientScope, pluginserver.LevelNotice},
+	guard.ReasonFieldNotAllowed:          {403, "The body holds something that you may not send; 'violations' names it.", insufficientScope, pluginserver.LevelNotice},
+	guard.ReasonBodyUnreadable:           {400, "The body can't be understood, and what it asks for decides who may ask; 'violations' says where.", "", pluginserver.LevelInfo},
+	guard.ReasonOutOfLimit:               {404, "There is nothing here that you may see.", "", pluginserver.LevelInfo},
+	guard.ReasonLimited:                  {403, "Your role is limited to some deployments, and this can't be limited to them.", insufficientScope, pluginserver.LevelNotice},
+	guard.ReasonLimitUnresolved:          {503, "What you may see can't be found out now; try again.", "", pluginserver.LevelErr},
 	pluginserver.ReasonPanic:             {500, "The gateway failed at this request; its operator finds the reason in the log.", "", pluginserver.LevelErr},
 	pluginserver.ReasonTimeout:           {504, "The gateway took too long for this request; its operator finds the reason in the log.", "", pluginserver.LevelErr},
 	pluginserver.ReasonUnsendable:        {500, "The gateway failed at this request; its operator finds the reason in the log.", "", pluginserver.LevelErr},

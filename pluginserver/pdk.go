@@ -39,6 +39,9 @@ func ReadPath() Read { return newRead("kong.request.get_path", "", nil) }
 // ReadRawBody asks for the request's body.
 func ReadRawBody() Read { return newRead("kong.request.get_raw_body", "", nil) }
 
+// ReadRawQuery asks for the request's query as the client sent it.
+func ReadRawQuery() Read { return newRead("query", "kong.request.get_raw_query", nil) }
+
 // ReadVar asks for an nginx variable, for instance kong_request_id.
 func ReadVar(name string) Read { return newNamedRead(methodVar, name) }
 
@@ -57,6 +60,7 @@ var (
 	readMethod  = ReadMethod()
 	readPath    = ReadPath()
 	readRawBody = ReadRawBody()
+	readQuery   = ReadRawQuery()
 )
 
 // Headers gives the request's headers. Values are as the client sent them,
@@ -74,6 +78,10 @@ func (e *Event) Method(ctx context.Context) (string, error) { return e.text(ctx,
 
 // Path gives the request's path, percent-decoded.
 func (e *Event) Path(ctx context.Context) (string, error) { return e.text(ctx, readPath) }
+
+// RawQuery gives the request's query as the client sent it, without the
+// question mark.
+func (e *Event) RawQuery(ctx context.Context) (string, error) { return e.text(ctx, readQuery) }
 
 // Var gives an nginx variable, empty when there is none.
 func (e *Event) Var(ctx context.Context, name string) (string, error) {
@@ -152,6 +160,12 @@ func (e *Event) SetHeaders(headers []Header) {
 // x_name when x-name is removed.
 func (e *Event) ClearHeader(name string) {
 	e.queue("kong.service.request.clear_header", checkText("a header's name", name), func(b []byte) []byte { return appendStringField(b, 1, name) })
+}
+
+// SetRawBody replaces the body of the request to the upstream; Kong sets its
+// length. The Content-Type stays the client's.
+func (e *Event) SetRawBody(body []byte) {
+	e.queue("kong.service.request.set_raw_body", func(b []byte) []byte { return appendStringField(b, 1, string(body)) })
 }
 
 // SetShared leaves a string in kong.ctx.shared for the plugins that follow.

@@ -11,7 +11,7 @@ import (
 
 func TestDumpIsWhatKongReads(t *testing.T) {
 	t.Parallel()
-	for name, priority := range map[string]int{"prefect-identity": 1050, "prefect-trigger": 750} {
+	for name, priority := range map[string]int{"prefect-identity": 1050, "prefect-trigger": 750, "prefect-guard": 750} {
 		var out bytes.Buffer
 		require.NoError(t, run(t.Context(), []string{"dump", name}, &out, io.Discard))
 		var dump struct {

@@ -19,7 +19,7 @@ const (
 )
 
 // plugins are those of the product, in the order of Kong's pluginserver_names.
-var plugins = []string{"prefect-identity", "prefect-trigger"}
+var plugins = []string{"prefect-identity", "prefect-trigger", "prefect-guard"}
 
 // GatewayOptions says what to put in front.
 type GatewayOptions struct {

@@ -24,6 +24,10 @@ type PrefectOptions struct {
 	Venv string
 	// UI serves Prefect's web pages too, which costs a second or two at the start.
 	UI bool
+	// UIAPIURL is where those pages look for the API. Default: the server itself.
+	UIAPIURL string
+	// Open is a server without an auth string: whoever reaches it may do everything.
+	Open bool
 	// DatabaseURL is where the server keeps its data, such as [Postgres.PrefectURL]; it makes its tables there. Default:
 	// SQLite.
 	DatabaseURL string
@@ -90,10 +94,16 @@ func (p *Prefect) seed() error {
 }
 
 func (p *Prefect) launch(opts PrefectOptions) error {
+	ui := opts.UIAPIURL
+	if ui == "" {
+		ui = p.APIURL()
+	}
 	env := append(p.env[:len(p.env):len(p.env)],
-		"PREFECT_SERVER_API_AUTH_STRING="+p.auth,
-		"PREFECT_UI_API_URL="+p.APIURL(),
+		"PREFECT_UI_API_URL="+ui,
 		fmt.Sprintf("PREFECT_UI_ENABLED=%t", opts.UI))
+	if !opts.Open {
+		env = append(env, "PREFECT_SERVER_API_AUTH_STRING="+p.auth)
+	}
 	if opts.DatabaseURL != "" {
 		env = append(env, "PREFECT_API_DATABASE_CONNECTION_URL="+opts.DatabaseURL)
 	}

@@ -1,0 +1,244 @@
+package guard
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+)
+
+// startRun is POST /deployments/{id}/create_flow_run: the caller chooses
+// parameters and a time, and nothing of what the deployment's owner decided.
+func startRun(c *check) error {
+	o, err := c.object()
+	if err != nil {
+		return err
+	}
+	return c.startOne(o, "")
+}
+
+// startRuns is the same for several runs at once.
+func startRuns(c *check) error {
+	list, err := listAt(c.value, "")
+	if err != nil {
+		return err
+	}
+	for i, item := range list {
+		at := fmt.Sprintf("/%d", i)
+		o, err := objectAt(item, at)
+		if err != nil {
+			return err
+		}
+		if err := c.startOne(o, at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startFields are what anybody who may start a run may say of it.
+var startFields = []string{"name", "parameters", "tags", "labels", "context", "idempotency_key", "parent_task_run_id", "empirical_policy", "state"}
+
+// overrides say more than the deployment does.
+var overrides = []string{"job_variables", "work_queue_name", "work_pool_name", "infrastructure_document_id"}
+
+func (c *check) startOne(o map[string]any, at string) error {
+	for name, v := range o {
+		where := at + "/" + escapePointer(name)
+		switch {
+		case slices.Contains(startFields, name), empty(v), name == "enforce_parameter_schema" && v == true:
+		case name == "enforce_parameter_schema", slices.Contains(overrides, name):
+			if !c.has(PermissionOverrideRuns) {
+				return fieldNeeds(where, PermissionOverrideRuns, "the deployment decides this")
+			}
+		default:
+			return field(where, "no run of a deployment is started with this")
+		}
+	}
+	if err := c.newState(o, at, "SCHEDULED"); err != nil {
+		return err
+	}
+	if err := c.refuseHydration(o["parameters"], at+"/parameters"); err != nil {
+		return err
+	}
+	if err := c.refuseReserved(o, at); err != nil {
+		return err
+	}
+	if err := c.ownKey(o, at); err != nil {
+		return err
+	}
+	return c.stampRun(o, at)
+}
+
+// ownKey makes the idempotency key the caller's own: Prefect would give the
+// first caller's run to whoever sends the same one.
+func (c *check) ownKey(o map[string]any, at string) error {
+	key, err := text(o, "idempotency_key", at)
+	if err != nil || key == "" {
+		return err
+	}
+	o["idempotency_key"] = uuid.NewSHA1(c.marks().CallerID, []byte(key)).String()
+	return nil
+}
+
+// newState takes the states in which an honest run begins.
+func (c *check) newState(o map[string]any, at string, types ...string) error {
+	if o["state"] == nil {
+		return nil
+	}
+	state, err := objectAt(o["state"], at+"/state")
+	if err != nil {
+		return err
+	}
+	if kind, _ := state["type"].(string); !slices.Contains(types, kind) {
+		return field(at+"/state/type", "a run begins as %v", types)
+	}
+	if !empty(state["data"]) {
+		return field(at+"/state/data", "a run that has not run has no result")
+	}
+	return nil
+}
+
+// newRun is POST /flow_runs/, by which a flow tells that it runs, here or as a
+// part of another: it may not tell that it ran.
+func newRun(c *check) error {
+	o, err := c.object()
+	if err != nil {
+		return err
+	}
+	if err := c.newState(o, "", "PENDING", "SCHEDULED"); err != nil {
+		return err
+	}
+	for _, name := range overrides {
+		if !empty(o[name]) && !c.has(PermissionOverrideRuns) {
+			return fieldNeeds("/"+name, PermissionOverrideRuns, "the deployment decides this")
+		}
+	}
+	if !empty(o["deployment_id"]) {
+		if err := c.need(PermissionRunDeployments); err != nil {
+			return err
+		}
+	}
+	if err := c.refuseReserved(o, ""); err != nil {
+		return err
+	}
+	if err := c.ownKey(o, ""); err != nil {
+		return err
+	}
+	return c.stampRun(o, "")
+}
+
+// changeRun is PATCH /flow_runs/{id}.
+func changeRun(c *check) error {
+	o, err := c.object()
+	if err != nil {
+		return err
+	}
+	if !empty(o["job_variables"]) && !c.has(PermissionOverrideRuns) {
+		return fieldNeeds("/job_variables", PermissionOverrideRuns, "the deployment decides this")
+	}
+	if err := c.refuseHydration(o["parameters"], "/parameters"); err != nil {
+		return err
+	}
+	return c.refuseReserved(o, "")
+}
+
+func changeLabels(c *check) error {
+	o, err := c.object()
+	if err != nil {
+		return err
+	}
+	return c.refuseReservedLabels(o, "")
+}
+
+// controls are the states that a person gives to a run without claiming that
+// it did anything: cancel, retry, pause.
+var controls = []string{"CANCELLING", "CANCELLED", "SCHEDULED", "PAUSED"}
+
+// setState is POST /flow_runs/{id}/set_state. Who executes runs reports any
+// state; everybody else may only control, and without a further permission
+// only what they started themselves.
+func setState(c *check) error {
+	o, err := c.object()
+	if err != nil {
+		return err
+	}
+	executor := c.hasHere(PermissionExecuteRuns)
+	if err := c.mayset(o, executor); err != nil {
+		return err
+	}
+	if executor || c.hasHere(PermissionChangeRuns) {
+		return nil
+	}
+	return c.requireOwn()
+}
+
+// hasHere is has for a permission without which there is another way: it
+// counts only where the run is within its limits, and limits nothing.
+func (c *check) hasHere(permission string) bool {
+	limits, ok := c.guard.holds(c.Request.Roles, permission)
+	if !ok || len(limits) == 0 {
+		return ok
+	}
+	seen, err := c.guard.sight.of(c.ctx, [][]Limit{limits})
+	return err == nil && c.allTheirs("run", []string{c.params["id"]}, seen) == nil
+}
+
+// mayset checks the state that is asked for, and writes into its message who
+// asked where no executor did.
+func (c *check) mayset(o map[string]any, executor bool) error {
+	state, err := objectAt(o["state"], "/state")
+	if err != nil {
+		return err
+	}
+	kind, err := text(state, "type", "/state")
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(controls, kind) && !executor {
+		return fieldNeeds("/state/type", PermissionExecuteRuns, fmt.Sprintf("only who executes the run says that it is %s", kind))
+	}
+	if force, there := o["force"]; there && force != false && force != nil && !executor {
+		return fieldNeeds("/force", PermissionExecuteRuns, "only who executes runs sets a state against Prefect's rules")
+	}
+	if !executor && !empty(state["data"]) {
+		return fieldNeeds("/state/data", PermissionExecuteRuns, "only who executes the run gives it a result")
+	}
+	if executor && !slices.Contains(controls, kind) {
+		return nil
+	}
+	message, err := text(state, "message", "/state")
+	if err != nil {
+		return err
+	}
+	if message != "" {
+		message += " "
+	}
+	state["message"] = message + "(set by " + c.marks().DisplayName + ")"
+	return nil
+}
+
+// ownRun is what people do to runs they started: resume, answer.
+func ownRun(c *check) error {
+	if c.hasHere(PermissionExecuteRuns) || c.hasHere(PermissionChangeRuns) {
+		return nil
+	}
+	return c.requireOwn()
+}
+
+// requireOwn asks Prefect who started the run. Nobody can have forged that:
+// the headers it comes from never pass the gateway.
+func (c *check) requireOwn() error {
+	id, err := uuid.Parse(c.params["id"])
+	if err != nil {
+		return &Refusal{Reason: ReasonOutOfLimit}
+	}
+	run, err := c.guard.prefect.FlowRun(c.ctx, id)
+	if err != nil {
+		return askFailed(err)
+	}
+	if run.CreatedBy == nil || run.CreatedBy.ID != c.marks().CallerID {
+		return &Refusal{Reason: ReasonNotYours, Permission: PermissionChangeRuns}
+	}
+	return nil
+}

@@ -1,0 +1,252 @@
+package plugin
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/kong-prefect/kong-prefect/guard"
+	"github.com/kong-prefect/kong-prefect/pluginserver"
+	"github.com/kong-prefect/kong-prefect/prefectclient"
+	"github.com/kong-prefect/kong-prefect/stamp"
+)
+
+// varUpstreamURI is the path that Kong sends upstream, encoded, without the
+// query. What the client sent may be another: Kong normalizes it, and a route
+// may strip a part.
+const varUpstreamURI = "upstream_uri"
+
+// guarded is prefect-guard with one configuration.
+type guarded struct {
+	guard        *guard.Guard
+	client       *prefectclient.Client
+	apiPath      string
+	maxBodyBytes int
+}
+
+func compileGuard(p *Process, data []byte) (*guarded, error) {
+	var c GuardConfig
+	if err := decodeConfig(data, &c); err != nil {
+		return nil, err
+	}
+	var problems []error
+	client, err := p.prefect(c.Prefect)
+	if err != nil {
+		problems = append(problems, fmt.Errorf("prefect: %w", err))
+	} else {
+		client = client.Route("guard")
+	}
+	grants := make([]guard.Grant, len(c.Grants))
+	for i, g := range c.Grants {
+		grants[i] = guard.Grant{Role: g.Role, Permissions: g.Permissions, Limit: guard.Limit{
+			Deployments: g.Deployments, Flows: g.Flows, Tags: g.Tags, WorkPools: g.WorkPools,
+		}}
+	}
+	decides, err := guard.New(guard.Options{Grants: grants, Prefect: client, Stamp: marksOf})
+	if err != nil {
+		problems = append(problems, err)
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return &guarded{guard: decides, client: client, apiPath: strings.TrimSuffix(c.APIPath, "/"), maxBodyBytes: c.MaxBodyBytes}, nil
+}
+
+// marksOf is the stamp as the guard writes it onto what passes.
+func marksOf(r guard.Request) guard.Marks {
+	s := stamp.New(stamp.Cause{Caller: r.Caller, Roles: r.Roles, Rule: "guard", RequestID: r.RequestID})
+	return guard.Marks{
+		ContextKey: stamp.ContextKey, Context: s.Context[stamp.ContextKey], Tags: s.Tags, Labels: s.Labels,
+		DisplayName: s.CreatedByName, CallerID: s.CreatedByID,
+		ReservedTags:   []string{stamp.TagCaller, stamp.TagTeam, stamp.TagFunction},
+		ReservedLabels: []string{stamp.LabelPrefix},
+	}
+}
+
+// guardReads is what prefect-guard always needs of a request. The body isn't
+// among them: most operations are decided without it.
+var guardReads = []pluginserver.Read{
+	pluginserver.ReadShared(SharedIdentity), pluginserver.ReadVar(varRequestID), pluginserver.ReadMethod(),
+	pluginserver.ReadVar(varUpstreamURI), pluginserver.ReadRawQuery(), pluginserver.ReadHeaders(),
+}
+
+// Access reads the request once, and its body once more where the decision
+// depends on it; decides; and writes once.
+func (h *guarded) Access(ctx context.Context, e *pluginserver.Event) {
+	problem := h.pass(ctx, e)
+	if problem != nil {
+		refuse(ctx, e, DefaultRealm, problem)
+	}
+}
+
+// pass is the plugin's whole way.
+func (h *guarded) pass(ctx context.Context, e *pluginserver.Event) *Problem {
+	request, headers, problem := h.read(ctx, e)
+	if problem != nil {
+		return problem
+	}
+	passage, err := h.guard.Open(request)
+	if err != nil {
+		return guardProblem(err, request)
+	}
+	body, problem := h.body(ctx, e, passage)
+	if problem != nil {
+		return problem
+	}
+	outcome, err := passage.Check(ctx, body)
+	if err != nil {
+		return guardProblem(err, request)
+	}
+	credential, err := h.client.Authorization(ctx)
+	if err != nil {
+		return &Problem{Code: CodePrefectUnauthorized, Cause: err}
+	}
+	h.write(e, headers, request, outcome, credential)
+	return nil
+}
+
+func (h *guarded) read(ctx context.Context, e *pluginserver.Event) (r guard.Request, headers []pluginserver.Header, problem *Problem) {
+	caller, problem := readCaller(ctx, e)
+	if problem != nil {
+		return r, nil, problem
+	}
+	r.Caller, r.Roles = caller.Identity, caller.Roles
+	var errs [5]error
+	var uri string
+	r.RequestID, errs[0] = e.Var(ctx, varRequestID)
+	r.Method, errs[1] = e.Method(ctx)
+	uri, errs[2] = e.Var(ctx, varUpstreamURI)
+	r.Query, errs[3] = e.RawQuery(ctx)
+	headers, errs[4] = e.Headers(ctx)
+	if err := errors.Join(errs[:]...); err != nil {
+		return r, nil, &Problem{Code: pluginserver.ReasonUnreadable, Cause: err}
+	}
+	if len(headers) >= pluginserver.MaxHeaders {
+		return r, nil, &Problem{Code: CodeHeadersTooMany}
+	}
+	if upgrades(headers) {
+		if r.Method != http.MethodGet {
+			return r, nil, guardProblem(&guard.Refusal{Reason: guard.ReasonRouteUnknown}, r)
+		}
+		r.Method = guard.Websocket
+	}
+	below, ok := belowAPI(uri, h.apiPath)
+	if !ok {
+		return r, nil, guardProblem(&guard.Refusal{Reason: guard.ReasonRouteUnknown}, r)
+	}
+	r.Path = below
+	return r, headers, nil
+}
+
+// readCaller is who prefect-identity says calls.
+func readCaller(ctx context.Context, e *pluginserver.Event) (c Caller, problem *Problem) {
+	shared, ok, err := e.Shared(ctx, SharedIdentity)
+	if err == nil && ok {
+		err = json.Unmarshal([]byte(shared), &c)
+	}
+	if err != nil || !ok || c.Identity.Subject == "" || c.Identity.Issuer == "" {
+		return c, &Problem{Code: CodeIdentityMissing, Cause: err}
+	}
+	return c, nil
+}
+
+// upgrades tells whether Kong will offer the upstream a websocket: it looks at
+// Upgrade alone, whatever Connection says.
+func upgrades(headers []pluginserver.Header) bool {
+	for _, hd := range headers {
+		if hd.Name != "upgrade" {
+			continue
+		}
+		for _, v := range hd.Values {
+			if strings.Contains(strings.ToLower(v), "websocket") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// belowAPI is the path as Prefect's router sees it: uvicorn decodes what
+// reaches it once.
+func belowAPI(uri, apiPath string) (string, bool) {
+	if strings.ContainsAny(uri, "?#") {
+		return "", false
+	}
+	path, err := url.PathUnescape(uri)
+	if err != nil {
+		return "", false
+	}
+	below, ok := strings.CutPrefix(path, apiPath)
+	return below, ok && strings.HasPrefix(below, "/")
+}
+
+// body is read only where the decision depends on it.
+func (h *guarded) body(ctx context.Context, e *pluginserver.Event, passage *guard.Passage) ([]byte, *Problem) {
+	if !passage.NeedsBody() {
+		return nil, nil
+	}
+	raw, err := e.RawBody(ctx)
+	if errors.Is(err, pluginserver.ErrFrameTooLarge) {
+		return nil, &Problem{Code: CodeBodyTooLarge, Cause: err}
+	}
+	if err != nil {
+		return nil, &Problem{Code: pluginserver.ReasonUnreadable, Cause: err}
+	}
+	return readBody(raw, h.maxBodyBytes)
+}
+
+// write makes the request the server's own: the caller's credential goes in no
+// header, and what only the gateway may say is taken away.
+func (h *guarded) write(e *pluginserver.Event, headers []pluginserver.Header, r guard.Request, outcome guard.Outcome, credential string) {
+	for _, hd := range headers {
+		if isReserved(hd.Name) || carriesToken(hd.Name) {
+			e.ClearHeader(hd.Name)
+		}
+	}
+	var set []pluginserver.Header
+	if credential != "" {
+		set = append(set, header("Authorization", credential))
+	}
+	if outcome.Marked {
+		m := marksOf(r)
+		set = append(set, header("Prefect-Automation-Id", m.CallerID.String()),
+			header("Prefect-Automation-Name", base64.StdEncoding.EncodeToString([]byte(m.DisplayName))))
+	}
+	if outcome.Body != nil {
+		e.SetRawBody(outcome.Body)
+		set = append(set, header("Content-Type", "application/json"))
+	}
+	e.SetHeaders(set)
+}
+
+// carriesToken: these may hold the caller's token, which is nobody's business
+// behind the gateway. Prefect's API reads no cookie.
+func carriesToken(name string) bool {
+	switch strings.ReplaceAll(name, "_", "-") {
+	case "authorization", "cookie", "dpop", "proxy-authorization":
+		return true
+	}
+	return false
+}
+
+// guardProblem makes a refusal of the guard an answer.
+func guardProblem(err error, r guard.Request) *Problem {
+	refusal, ok := guard.RefusalOf(err)
+	if !ok {
+		return &Problem{Code: CodePrefectUnavailable, Cause: err}
+	}
+	p := &Problem{Code: refusal.Reason, Permission: refusal.Permission, Cause: fmt.Errorf(
+		"caller %q of %s with roles %q: %s %q: %w", r.Caller.Subject, r.Caller.Issuer, r.Roles, r.Method, r.Path, err)}
+	if refusal.Permission != "" {
+		p.Detail = fmt.Sprintf("Missing permission: %s.", refusal.Permission)
+	}
+	if refusal.Pointer != "" || refusal.Detail != "" {
+		p.Violations = []Violation{{Pointer: refusal.Pointer, Detail: refusal.Detail}}
+	}
+	return p
+}

@@ -1,0 +1,233 @@
+package guard_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"text/template"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kong-prefect/kong-prefect/guard"
+	"github.com/kong-prefect/kong-prefect/test/stack"
+	"github.com/kong-prefect/kong-prefect/test/stack/provider"
+)
+
+const (
+	repository = "../.."
+	startLimit = 4 * time.Minute
+)
+
+// accounts: one service account for each role, and one without any.
+var accounts = provider.Options{
+	Audience:      []string{"kong-prefect"},
+	TokenLifetime: time.Hour,
+	Services: []provider.Service{
+		{ID: "svc-viewer", Secret: "s1"}, {ID: "svc-runner", Secret: "s2"}, {ID: "svc-runner2", Secret: "s3"},
+		{ID: "svc-developer", Secret: "s4"}, {ID: "svc-worker", Secret: "s5"}, {ID: "svc-owner", Secret: "s6"},
+		{ID: "svc-team", Secret: "s7"}, {ID: "svc-bulk", Secret: "s8"}, {ID: "svc-nobody", Secret: "s9"},
+	},
+}
+
+// suite is what the tests share: started when the first needs it, stopped after the last.
+type suite struct {
+	once sync.Once
+	err  error
+
+	provider *provider.Provider
+	locked   *stack.Prefect // with its auth string on
+	open     *stack.Prefect // without: only the gateway may reach it
+	gateway  *stack.Gateway // in front of locked
+	front    *stack.Gateway // in front of open, with its pages
+	dir      string
+	tokens   sync.Map
+}
+
+var s suite
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // the provider logs every request it refuses
+	code := m.Run()
+	for _, g := range []*stack.Gateway{s.gateway, s.front} {
+		if g == nil {
+			continue
+		}
+		logs := g.Logs()
+		if strings.Contains(logs, "WARNING: DATA RACE") {
+			fmt.Fprintln(os.Stderr, "guard: the race detector of a binary found something")
+			code = 1
+		}
+		if code != 0 {
+			fmt.Fprintf(os.Stderr, "guard: the gateway's log ends with:\n%s\n", stack.Tail(logs))
+		}
+	}
+	s.stop()
+	os.Exit(code)
+}
+
+// parts starts everything, once.
+func parts(t testing.TB) *suite {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs Prefect")
+	}
+	s.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+		defer cancel()
+		s.err = s.start(ctx)
+	})
+	require.NoError(t, s.err)
+	return &s
+}
+
+func (s *suite) start(ctx context.Context) (err error) {
+	if s.dir, err = os.MkdirTemp("", "kong-prefect-guard-"); err != nil {
+		return err
+	}
+	if s.locked, err = stack.NewPrefect(stack.PrefectOptions{Venv: venv()}); err != nil {
+		return err
+	}
+	if s.open, err = stack.NewPrefect(stack.PrefectOptions{Venv: venv(), UI: true, UIAPIURL: "/api", Open: true}); err != nil {
+		return err
+	}
+	if s.provider, err = provider.New(accounts); err != nil {
+		return err
+	}
+	build := exec.CommandContext(ctx, "go", "build", "-race", "-trimpath", "-o", s.dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
+	build.Dir = repository
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the binaries: %w\n%s", err, out)
+	}
+	if err := errors.Join(s.locked.Ready(ctx), s.open.Ready(ctx)); err != nil {
+		return err
+	}
+	if s.gateway, err = s.startGateway(ctx, "locked", s.locked, s.locked.AuthString(), false); err != nil {
+		return err
+	}
+	s.front, err = s.startGateway(ctx, "open", s.open, "", true)
+	return err
+}
+
+// server is what the template wants to know of one.
+type server struct {
+	Name, URL, Prefix, Auth, Viewer string
+	Pages                           bool
+}
+
+func (s *suite) startGateway(ctx context.Context, name string, p *stack.Prefect, auth string, pages bool) (*stack.Gateway, error) {
+	text, err := template.ParseFiles("testdata/kong.yml")
+	if err != nil {
+		return nil, err
+	}
+	var config bytes.Buffer
+	viewer := "[" + strings.Join(guard.RolePermissions("viewer"), ", ") + "]"
+	if err := text.Execute(&config, map[string]any{"Servers": []server{{Name: name, URL: p.URL(), Auth: auth, Viewer: viewer, Pages: pages}}}); err != nil {
+		return nil, err
+	}
+	file := filepath.Join(s.dir, name+".yml")
+	if err := os.WriteFile(file, config.Bytes(), 0o600); err != nil {
+		return nil, err
+	}
+	return stack.StartGateway(ctx, stack.GatewayOptions{
+		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: file,
+		Env: []string{"OIDC_ISSUER=" + s.provider.Issuer()},
+	})
+}
+
+func (s *suite) stop() {
+	s.gateway.Stop()
+	s.front.Stop()
+	s.open.Stop()
+	s.locked.Stop()
+	s.provider.Stop()
+	_ = os.RemoveAll(s.dir)
+}
+
+// token is a service account's access token.
+func (s *suite) token(t testing.TB, id string) string {
+	t.Helper()
+	if known, ok := s.tokens.Load(id); ok {
+		return known.(string)
+	}
+	token, err := s.provider.ServiceToken(t.Context(), id)
+	require.NoError(t, err)
+	s.tokens.Store(id, token)
+	return token
+}
+
+// call is one request through the gateway.
+type call struct {
+	as     string // the account; empty: without a token
+	method string
+	path   string // below /api
+	body   string
+	header http.Header
+}
+
+type reply struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// client follows no redirect and keeps no connection: after a 503 Prefect closes it without saying so.
+var client = &http.Client{
+	Transport:     &http.Transport{DisableKeepAlives: true},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	Timeout:       30 * time.Second,
+}
+
+func (s *suite) send(t testing.TB, c call) reply {
+	t.Helper()
+	return s.sendTo(t, s.gateway.URL()+"/api", c)
+}
+
+func (s *suite) sendTo(t testing.TB, base string, c call) reply {
+	t.Helper()
+	for attempt := 0; ; attempt++ {
+		req, err := http.NewRequestWithContext(t.Context(), c.method, base+c.path, strings.NewReader(c.body))
+		require.NoError(t, err)
+		if c.body != "" {
+			req.Header.Set("Content-Type", "application/json")
+		}
+		for name, values := range c.header {
+			req.Header[name] = values
+		}
+		if c.as != "" {
+			req.Header.Set("Authorization", "Bearer "+s.token(t, c.as))
+		}
+		resp, err := client.Do(req)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		if resp.StatusCode == http.StatusServiceUnavailable && attempt < 10 && !strings.Contains(string(body), `"code"`) {
+			time.Sleep(time.Duration(attempt+1) * 50 * time.Millisecond) // SQLite under two writers
+			continue
+		}
+		return reply{resp.StatusCode, resp.Header, string(body)}
+	}
+}
+
+// refusedBy is the code of the gateway's refusal; empty: the answer is Prefect's.
+func (r reply) refusedBy() string {
+	if r.header.Get("Content-Type") != "application/problem+json" {
+		return ""
+	}
+	_, after, _ := strings.Cut(r.body, `"code":"`)
+	code, _, _ := strings.Cut(after, `"`)
+	return code
+}
