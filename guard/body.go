@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/kong-prefect/kong-prefect/stamp"
 )
 
 // maxDepth bounds how deep a body may nest, in objects and lists.
@@ -19,9 +21,8 @@ type check struct {
 	ctx context.Context
 	*Passage
 
-	value  any // decoded; numbers are json.Number
-	marked bool
-	stamps *Marks
+	value     any // decoded; numbers are json.Number
+	createdBy *stamp.CreatedBy
 }
 
 // parse reads the body strictly: names twice in one object and invalid UTF-8

@@ -11,12 +11,14 @@ import (
 
 	"github.com/kong-prefect/kong-prefect/claims"
 	"github.com/kong-prefect/kong-prefect/prefectclient"
+	"github.com/kong-prefect/kong-prefect/stamp"
 )
 
 // Prefect is what the guard asks the server itself: who started a run, and
 // what a limited caller's deployments are.
 type Prefect interface {
 	FlowRun(ctx context.Context, id uuid.UUID) (prefectclient.FlowRun, error)
+	Deployment(ctx context.Context, id uuid.UUID) (prefectclient.Deployment, error)
 	Query(ctx context.Context, path string, body, into any) error
 }
 
@@ -52,31 +54,15 @@ type Options struct {
 	Grants []Grant
 	// Prefect is asked where a decision needs it. Required.
 	Prefect Prefect
-	// Stamp says what is written onto what a caller creates. Required.
-	Stamp func(Request) Marks
-}
-
-// Marks are what is written onto a run, and onto what makes runs.
-type Marks struct {
-	ContextKey string
-	Context    any
-	Tags       []string
-	Labels     map[string]any
-	// DisplayName is how people know the caller.
-	DisplayName string
-	// CallerID is the caller's id in created_by.
-	CallerID uuid.UUID
-	// ReservedTags and ReservedLabels are the beginnings of tags and labels
-	// that nobody may send.
-	ReservedTags   []string
-	ReservedLabels []string
+	// Stamp says how runs are stamped.
+	Stamp stamp.Options
 }
 
 // Guard decides for one configuration. It is safe for concurrent use.
 type Guard struct {
 	grants  []Grant
 	prefect Prefect
-	stamp   func(Request) Marks
+	stamp   stamp.Options
 	sight   *sight
 }
 
@@ -122,7 +108,8 @@ func New(o Options) (*Guard, error) {
 
 // Request is one request to Prefect's API.
 type Request struct {
-	Caller    claims.Identity
+	Caller claims.Identity
+	// Roles are those that count, with a parent's taken into account.
 	Roles     []string
 	RequestID string
 	// Method is HTTP's, or [Websocket] for an upgrade to one.
@@ -131,6 +118,10 @@ type Request struct {
 	Path string
 	// Query is raw.
 	Query string
+	// Parent is the verified stamp of the run that asks; nil where none does.
+	Parent *stamp.Claims
+	// Traceparent is the request's header of that name, as it came.
+	Traceparent string
 }
 
 // holds tells whether the caller has a permission, and within which limits;

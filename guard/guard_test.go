@@ -6,15 +6,18 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/kong-prefect/kong-prefect/claims"
 	"github.com/kong-prefect/kong-prefect/prefectclient"
+	"github.com/kong-prefect/kong-prefect/stamp"
 )
 
 var (
-	aliceID = uuid.MustParse("11111111-1111-4111-8111-111111111111")
+	alice   = claims.Identity{Subject: "alice", Issuer: "https://idp", Kind: claims.Service, Client: "alice"}
+	aliceID = stamp.CallerID(alice)
 	bobID   = uuid.MustParse("22222222-2222-4222-8222-222222222222")
 )
 
@@ -80,19 +83,21 @@ func give(into, v any) error {
 	return json.Unmarshal(data, into)
 }
 
-func marksFor(r Request) Marks {
-	m := Marks{ContextKey: "stamp", Context: map[string]any{"who": r.Caller.Subject}, Tags: []string{"caller:" + r.Caller.Subject},
-		Labels: map[string]any{"kong-prefect.subject": r.Caller.Subject}, DisplayName: r.Caller.Subject, CallerID: aliceID,
-		ReservedTags: []string{"caller:"}, ReservedLabels: []string{"kong-prefect."}}
-	if r.Caller.Subject == "bob" {
-		m.CallerID = bobID
+func (f *fakePrefect) Deployment(_ context.Context, id uuid.UUID) (prefectclient.Deployment, error) {
+	if f.down {
+		return prefectclient.Deployment{}, errors.New("down")
 	}
-	return m
+	return prefectclient.Deployment{ID: id, FlowID: uuid.MustParse(payID), Parameters: map[string]any{"default": "d"}}, nil
 }
+
+// signer stands for the gateway's keys.
+type signer struct{}
+
+func (signer) Sign(jwt.Claims, string) (string, error) { return "signed", nil }
 
 func newGuard(t testing.TB, f *fakePrefect, grants ...Grant) *Guard {
 	t.Helper()
-	g, err := New(Options{Grants: grants, Prefect: f, Stamp: marksFor})
+	g, err := New(Options{Grants: grants, Prefect: f, Stamp: stamp.Options{Signer: signer{}}})
 	require.NoError(t, err)
 	return g
 }
@@ -105,7 +110,7 @@ func ask(t testing.TB, g *Guard, role, method, path, body string) (Outcome, *Ref
 
 func askQuery(t testing.TB, g *Guard, role, method, path, query, body string) (Outcome, *Refusal) {
 	t.Helper()
-	r := Request{Caller: claims.Identity{Subject: "alice", Issuer: "https://idp"}, Roles: []string{role}, Method: method, Path: path, Query: query}
+	r := Request{Caller: alice, RequestID: "r1", Roles: []string{role}, Method: method, Path: path, Query: query}
 	p, err := g.Open(r)
 	if err == nil {
 		var o Outcome
@@ -150,7 +155,7 @@ func TestBodies(t *testing.T) {
 		"a kind that is no string":        {"owner", "POST", start, `{"parameters":{"a":{"__prefect_kind":["jinja"]}}}`, ReasonFieldNotAllowed, ""},
 		"somebody's tag":                  {"owner", "POST", start, `{"tags":["caller:root"]}`, ReasonFieldNotAllowed, ""},
 		"the gateway's label":             {"owner", "POST", start, `{"labels":{"kong-prefect.subject":"root"}}`, ReasonFieldNotAllowed, ""},
-		"the gateway's context":           {"owner", "POST", start, `{"context":{"stamp":{}}}`, ReasonFieldNotAllowed, ""},
+		"the gateway's context":           {"owner", "POST", start, `{"context":{"kong_prefect":{}}}`, ReasonFieldNotAllowed, ""},
 		"an unknown field":                {"owner", "POST", start, `{"created_by":{"id":"x"}}`, ReasonFieldNotAllowed, ""},
 		"a field twice":                   {"owner", "POST", start, `{"tags":[],"tags":["caller:root"]}`, ReasonBodyUnreadable, ""},
 		"no JSON":                         {"owner", "POST", start, `name=x`, ReasonBodyUnreadable, ""},
@@ -161,9 +166,9 @@ func TestBodies(t *testing.T) {
 		"several runs":                    {"runner", "POST", start + "/bulk", `[{"name":"a"},{"name":"b"}]`, "", ""},
 		"one of several":                  {"runner", "POST", start + "/bulk", `[{"name":"a"},{"state":{"type":"RUNNING"}}]`, ReasonFieldNotAllowed, ""},
 		"fabricated":                      {"runner", "POST", newRuns, `{"flow_id":"x"}`, ReasonPermissionMissing, PermissionExecuteRuns},
-		"a worker's subflow":              {"worker", "POST", newRuns, `{"flow_id":"x","state":{"type":"PENDING"}}`, "", ""},
+		"a worker's subflow":              {"worker", "POST", newRuns, `{"flow_id":"` + payID + `","state":{"type":"PENDING"}}`, "", ""},
 		"a worker's fabrication":          {"worker", "POST", newRuns, `{"flow_id":"x","state":{"type":"COMPLETED"}}`, ReasonFieldNotAllowed, ""},
-		"a worker's run of a deployment":  {"worker", "POST", newRuns, `{"flow_id":"x","deployment_id":"` + payID + `"}`, ReasonPermissionMissing, PermissionRunDeployments},
+		"a worker's run of a deployment":  {"worker", "POST", newRuns, `{"flow_id":"` + payID + `","deployment_id":"` + payID + `"}`, ReasonPermissionMissing, PermissionRunDeployments},
 		"cancel another's":                {"runner", "POST", state, `{"state":{"type":"CANCELLING"}}`, ReasonNotYours, PermissionChangeRuns},
 		"cancel anybody's":                {"developer", "POST", state, `{"state":{"type":"CANCELLING"}}`, "", ""},
 		"complete another's":              {"runner", "POST", state, `{"state":{"type":"COMPLETED"}}`, ReasonFieldNotAllowed, PermissionExecuteRuns},
@@ -215,19 +220,31 @@ func TestTheCallerIsWrittenOntoWhatTheyStart(t *testing.T) {
 	g := newGuard(t, &fakePrefect{})
 	o, refusal := ask(t, g, "runner", "POST", start, `{"parameters":{"n":12345678901234567890.125},"tags":["mine"],"context":{"a":1},"idempotency_key":"k"}`)
 	require.Nil(t, refusal)
-	require.True(t, o.Marked)
-	var run map[string]any
+	require.Equal(t, aliceID, o.CreatedBy.ID)
+	var run struct {
+		Tags       []string
+		Labels     map[string]any
+		Parameters map[string]any
+		Context    map[string]any
+		Key        string `json:"idempotency_key"`
+	}
 	require.NoError(t, json.Unmarshal(o.Body, &run))
-	require.Equal(t, []any{"mine", "caller:alice"}, run["tags"])
-	require.Equal(t, map[string]any{"a": 1.0, "stamp": map[string]any{"who": "alice"}}, run["context"])
-	require.Equal(t, map[string]any{"kong-prefect.subject": "alice"}, run["labels"])
+	require.Equal(t, []string{"mine", "caller:alice"}, run.Tags)
+	require.Equal(t, "alice", run.Labels["kong-prefect.subject"])
+	require.Equal(t, "d", run.Parameters["default"], "what is signed is all that will be stored")
+	require.Equal(t, 1.0, run.Context["a"])
+	stamped := run.Context["kong_prefect"].(map[string]any)
+	require.Equal(t, "signed", stamped["stamp"])
+	require.Equal(t, "guard:run_deployments", stamped["rule"])
 	require.Contains(t, string(o.Body), "12345678901234567890.125", "numbers keep every digit")
-	require.NotEqual(t, "k", run["idempotency_key"], "another caller's key is another key")
+	require.NotEqual(t, "k", run.Key, "another caller's key is another key")
 
 	o, refusal = ask(t, g, "developer", "POST", "/deployments/", `{"name":"d","labels":{"x":"y"}}`)
 	require.Nil(t, refusal)
-	require.JSONEq(t, `{"name":"d","labels":{"x":"y","kong-prefect.deployed-by.subject":"alice"}}`, string(o.Body))
-	require.True(t, o.Marked)
+	require.Contains(t, string(o.Body), `"kong-prefect-deployed-by.subject":"alice"`)
+	require.NotContains(t, string(o.Body), `"kong-prefect.subject"`, "runs inherit labels, and the deployer didn't start them")
+	require.NotContains(t, string(o.Body), `"tags":null`)
+	require.Equal(t, "alice", o.CreatedBy.DisplayValue)
 
 	o, refusal = ask(t, g, "developer", "POST", "/automations/", `{"name":"a","tags":["b"],"actions":[]}`)
 	require.Nil(t, refusal)

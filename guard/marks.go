@@ -2,17 +2,47 @@ package guard
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/kong-prefect/kong-prefect/claims"
+	"github.com/kong-prefect/kong-prefect/stamp"
 )
 
-// marks are made once for a request.
-func (c *check) marks() *Marks {
-	if c.stamps == nil {
-		m := c.guard.stamp(c.Request)
-		c.stamps = &m
+// deployedBy begins the labels of a deployment that say who deployed it. Its
+// runs inherit them, so they must not look like the stamp of a run.
+const deployedBy = "kong-prefect-deployed-by."
+
+// rule is what the stamp names as the rule that let the caller through.
+func (c *check) rule() string { return "guard:" + c.Route.Permission }
+
+// stampOf makes the stamp of a run; without the context, names alone.
+func (c *check) stampOf(run stamp.Run, o stamp.Options) (stamp.Stamp, error) {
+	r := c.Request
+	s, err := stamp.New(stamp.Cause{
+		Caller: r.Caller, Roles: r.Roles, Rule: c.rule(), RequestID: r.RequestID,
+		Parent: r.Parent, Traceparent: r.Traceparent, Run: run,
+	}, o)
+	if err != nil {
+		return stamp.Stamp{}, &Refusal{Reason: ReasonStampFailed, Cause: err}
 	}
-	return c.stamps
+	return s, nil
+}
+
+// names is who asks, for what isn't a run and can't hold a signature.
+func (c *check) names() (stamp.Stamp, error) {
+	return c.stampOf(stamp.Run{}, stamp.Options{Omit: []stamp.Part{stamp.PartContext, stamp.PartTrace}})
+}
+
+// callerID is who counts as the one who asks: the first caller of a chain.
+func (c *check) callerID() uuid.UUID {
+	if p := c.Request.Parent; p != nil {
+		return stamp.CallerID(claims.Identity{Issuer: p.Caller.Issuer, Subject: p.Caller.Subject})
+	}
+	return stamp.CallerID(c.Request.Caller)
 }
 
 // refuseReserved refuses tags and labels that only the stamp may set.
@@ -22,10 +52,8 @@ func (c *check) refuseReserved(o map[string]any, at string) error {
 		return err
 	}
 	for i, tag := range tags {
-		for _, prefix := range c.marks().ReservedTags {
-			if strings.HasPrefix(tag, prefix) {
-				return field(fmt.Sprintf("%s/tags/%d", at, i), "tags that begin with %q are set by the gateway alone", prefix)
-			}
+		if stamp.ReservedTag(tag) && !c.deployerMay(tag) {
+			return field(fmt.Sprintf("%s/tags/%d", at, i), "tags like this one are set by the gateway alone")
 		}
 	}
 	if o["labels"] == nil {
@@ -35,41 +63,50 @@ func (c *check) refuseReserved(o map[string]any, at string) error {
 	if err != nil {
 		return err
 	}
-	return c.refuseReservedLabels(labels, at+"/labels")
+	return refuseReservedLabels(labels, at+"/labels")
 }
 
-func (c *check) refuseReservedLabels(labels map[string]any, at string) error {
+// deployerMay: a deployment says itself whose it is and what it is for.
+func (c *check) deployerMay(tag string) bool {
+	return strings.HasPrefix(c.Route.Path, "/deployments/") && c.Route.Body == "deployment" &&
+		(strings.HasPrefix(tag, stamp.TagTeam) || strings.HasPrefix(tag, stamp.TagFunction))
+}
+
+// telemetry begins the labels in which Prefect's own clients keep a trace.
+const telemetry = "__OTEL_"
+
+func refuseReservedLabels(labels map[string]any, at string) error {
 	for name := range labels {
-		for _, prefix := range c.marks().ReservedLabels {
-			if strings.HasPrefix(name, prefix) {
-				return field(at+"/"+escapePointer(name), "labels that begin with %q are set by the gateway alone", prefix)
-			}
+		if stamp.ReservedLabel(name) && !strings.HasPrefix(name, telemetry) || strings.HasPrefix(name, deployedBy) {
+			return field(at+"/"+escapePointer(name), "labels like this one are set by the gateway or by Prefect alone")
 		}
 	}
 	return nil
 }
 
 // stampRun writes who asks onto a run that is being created.
-func (c *check) stampRun(o map[string]any, at string) error {
-	m := c.marks()
+func (c *check) stampRun(o map[string]any, at string, run stamp.Run) error {
+	s, err := c.stampOf(run, c.guard.stamp)
+	if err != nil {
+		return err
+	}
 	context := map[string]any{}
 	if o["context"] != nil {
-		var err error
 		if context, err = objectAt(o["context"], at+"/context"); err != nil {
 			return err
 		}
 	}
-	if _, taken := context[m.ContextKey]; taken {
-		return field(at+"/context/"+m.ContextKey, "it is set by the gateway alone")
+	if _, taken := context[stamp.ContextKey]; taken {
+		return field(at+"/context/"+stamp.ContextKey, "it is set by the gateway alone")
 	}
-	context[m.ContextKey] = m.Context
+	maps.Copy(context, s.Context)
 	o["context"] = context
-	return c.mark(o, at, m.Tags, m.Labels)
+	return c.mark(o, at, s.Tags, s.Labels, s)
 }
 
 // mark adds tags and labels to what is created, and names the caller in
 // created_by. Reserved ones that the caller sent were refused before.
-func (c *check) mark(o map[string]any, at string, tags []string, labels map[string]any) error {
+func (c *check) mark(o map[string]any, at string, tags []string, labels map[string]any, s stamp.Stamp) error {
 	given, err := texts(o["tags"], at+"/tags")
 	if err != nil {
 		return err
@@ -82,70 +119,22 @@ func (c *check) mark(o map[string]any, at string, tags []string, labels map[stri
 	if len(given) > 0 {
 		o["tags"] = given
 	}
-	if labels != nil {
+	if len(labels) > 0 {
 		all := map[string]any{}
 		if o["labels"] != nil {
 			if all, err = objectAt(o["labels"], at+"/labels"); err != nil {
 				return err
 			}
 		}
-		for name, value := range labels {
-			all[name] = value
-		}
+		maps.Copy(all, labels)
 		o["labels"] = all
 	}
-	c.marked = true
+	if s.CreatedByName != "" {
+		c.createdBy = &stamp.CreatedBy{ID: s.CreatedByID, DisplayValue: s.CreatedByName}
+	}
 	return nil
 }
 
 func escapePointer(name string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
-}
-
-// hydration is the key by which Prefect's server turns a value into something
-// else: it renders templates and reads variables for the caller.
-const hydration = "__prefect_kind"
-
-// refuseHydration refuses what the server would turn into something that the
-// caller can't read otherwise. "json" and "none" give the value itself; the
-// web pages send them.
-func (c *check) refuseHydration(v any, at string) error {
-	switch v := v.(type) {
-	case map[string]any:
-		if kind, there := v[hydration]; there {
-			if err := c.refuseKind(kind, v, at); err != nil {
-				return err
-			}
-		}
-		for name, below := range v {
-			if err := c.refuseHydration(below, at+"/"+escapePointer(name)); err != nil {
-				return err
-			}
-		}
-	case []any:
-		for i, below := range v {
-			if err := c.refuseHydration(below, fmt.Sprintf("%s/%d", at, i)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (c *check) refuseKind(kind any, v map[string]any, at string) error {
-	switch kind {
-	case "none":
-		return nil
-	case "json":
-		if s, ok := v["value"].(string); ok && strings.Contains(s, hydration) {
-			return field(at+"/value", "JSON in here may not hold %q", hydration)
-		}
-		return nil
-	case "workspace_variable":
-		if c.has("see_variables") {
-			return nil
-		}
-		return fieldNeeds(at+"/"+hydration, "see_variables", "the server would read a variable for you")
-	}
-	return field(at+"/"+hydration, "the server would make another value of this")
 }

@@ -3,6 +3,8 @@ package guard
 import (
 	"context"
 	"strings"
+
+	"github.com/kong-prefect/kong-prefect/stamp"
 )
 
 // Passage is a request whose operation the caller's roles allow. What its body
@@ -61,9 +63,9 @@ func (p *Passage) NeedsBody() bool {
 type Outcome struct {
 	// Body replaces the caller's where it isn't nil.
 	Body []byte
-	// Marked: the caller is to be named in Prefect's own headers as well,
-	// which become created_by.
-	Marked bool
+	// CreatedBy is to be named in Prefect's own headers as well, where it
+	// isn't nil: it becomes created_by of what is created.
+	CreatedBy *stamp.CreatedBy
 }
 
 // Check decides by the body, which may be nil where [Passage.NeedsBody] says
@@ -83,7 +85,7 @@ func (p *Passage) Check(ctx context.Context, body []byte) (Outcome, error) {
 	if err := c.keepLimits(); err != nil {
 		return Outcome{}, err
 	}
-	outcome := Outcome{Marked: c.marked}
+	outcome := Outcome{CreatedBy: c.createdBy}
 	if p.NeedsBody() {
 		// What was decided is what Prefect reads: it never sees the caller's
 		// own bytes, which another parser might read otherwise.

@@ -23,6 +23,8 @@ const (
 	ReasonOutOfLimit = "not_found"
 	// ReasonLimited: a limited role can't do this at all.
 	ReasonLimited = "limited_role"
+	// ReasonStampFailed: the caller can't be written onto the run.
+	ReasonStampFailed = "stamp_failed"
 	// ReasonLimitUnresolved: what the caller is limited to can't be had now.
 	ReasonLimitUnresolved = "limit_unresolved"
 )

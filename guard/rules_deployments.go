@@ -1,6 +1,11 @@
 package guard
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+
+	"github.com/kong-prefect/kong-prefect/stamp"
+)
 
 // deployment is POST /deployments/ and PATCH /deployments/{id}: who deploys is
 // written onto it, and from there onto the runs that its schedules make.
@@ -24,32 +29,19 @@ func deployment(c *check) error {
 			return err
 		}
 	}
-	if c.Request.Method == "POST" {
-		return c.mark(o, "", nil, c.deployedBy())
+	who, err := c.names()
+	if err != nil {
+		return err
 	}
-	// An update takes no labels, and its tags replace the old ones: the
-	// deployment keeps what it was given when it was made.
-	c.marked = true
-	return nil
-}
-
-// deployedBy turns the stamp's labels into those of a deployment: its runs
-// inherit them, so they must not look like the stamp of a run.
-func (c *check) deployedBy() map[string]any {
 	labels := map[string]any{}
-	for name, value := range c.marks().Labels {
-		labels["kong-prefect.deployed-by."+trimReserved(name, c.marks().ReservedLabels)] = value
-	}
-	return labels
-}
-
-func trimReserved(name string, prefixes []string) string {
-	for _, p := range prefixes {
-		if len(name) > len(p) && name[:len(p)] == p {
-			return name[len(p):]
+	if c.Request.Method == "POST" {
+		// An update takes no labels: the deployment keeps what it got when it
+		// was made.
+		for name, value := range who.Labels {
+			labels[deployedBy+strings.TrimPrefix(name, stamp.LabelPrefix)] = value
 		}
 	}
-	return name
+	return c.mark(o, "", nil, labels, who)
 }
 
 // schedules is POST .../schedules, a list, and PATCH .../schedules/{id}, one.
@@ -103,7 +95,11 @@ func automation(c *check) error {
 	}
 	// Runs that it starts are created by the automation, which says here who
 	// made it: an action has no place for more.
-	return c.mark(o, "", c.marks().Tags, nil)
+	who, err := c.names()
+	if err != nil {
+		return err
+	}
+	return c.mark(o, "", who.Tags, nil, who)
 }
 
 // actionNeeds is the permission of each kind of action.

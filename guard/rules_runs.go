@@ -5,6 +5,9 @@ import (
 	"slices"
 
 	"github.com/google/uuid"
+
+	"github.com/kong-prefect/kong-prefect/prefectclient"
+	"github.com/kong-prefect/kong-prefect/stamp"
 )
 
 // startRun is POST /deployments/{id}/create_flow_run: the caller chooses
@@ -14,12 +17,20 @@ func startRun(c *check) error {
 	if err != nil {
 		return err
 	}
-	return c.startOne(o, "")
+	d, err := c.deploymentToRun()
+	if err != nil {
+		return err
+	}
+	return c.startOne(o, "", d)
 }
 
 // startRuns is the same for several runs at once.
 func startRuns(c *check) error {
 	list, err := listAt(c.value, "")
+	if err != nil {
+		return err
+	}
+	d, err := c.deploymentToRun()
 	if err != nil {
 		return err
 	}
@@ -29,11 +40,24 @@ func startRuns(c *check) error {
 		if err != nil {
 			return err
 		}
-		if err := c.startOne(o, at); err != nil {
+		if err := c.startOne(o, at, d); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// deploymentToRun is the path's: its defaults are signed with the run.
+func (c *check) deploymentToRun() (prefectclient.Deployment, error) {
+	id, err := uuid.Parse(c.params["id"])
+	if err != nil {
+		return prefectclient.Deployment{}, &Refusal{Reason: ReasonOutOfLimit}
+	}
+	d, err := c.guard.prefect.Deployment(c.ctx, id)
+	if err != nil {
+		return d, askFailed(err)
+	}
+	return d, nil
 }
 
 // startFields are what anybody who may start a run may say of it.
@@ -42,7 +66,7 @@ var startFields = []string{"name", "parameters", "tags", "labels", "context", "i
 // overrides say more than the deployment does.
 var overrides = []string{"job_variables", "work_queue_name", "work_pool_name", "infrastructure_document_id"}
 
-func (c *check) startOne(o map[string]any, at string) error {
+func (c *check) startOne(o map[string]any, at string, d prefectclient.Deployment) error {
 	for name, v := range o {
 		where := at + "/" + escapePointer(name)
 		switch {
@@ -64,21 +88,51 @@ func (c *check) startOne(o map[string]any, at string) error {
 	if err := c.refuseReserved(o, at); err != nil {
 		return err
 	}
-	if err := c.ownKey(o, at); err != nil {
+	given, err := parametersOf(o, at)
+	if err != nil {
 		return err
 	}
-	return c.stampRun(o, at)
+	key, err := c.ownKey(o, at, d.ID)
+	if err != nil {
+		return err
+	}
+	complete, server := stamp.Complete(d.Parameters, given)
+	o["parameters"] = complete
+	return c.stampRun(o, at, stamp.Run{
+		FlowID: d.FlowID, DeploymentID: d.ID, IdempotencyKey: key,
+		Parameters: complete, ServerParameters: append(server, rendered(given)...),
+	})
+}
+
+func parametersOf(o map[string]any, at string) (map[string]any, error) {
+	if o["parameters"] == nil {
+		return map[string]any{}, nil
+	}
+	return objectAt(o["parameters"], at+"/parameters")
+}
+
+// rendered are the parameters of which the server makes another value.
+func rendered(given map[string]any) (names []string) {
+	for name, v := range given {
+		if hydrates(v) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // ownKey makes the idempotency key the caller's own: Prefect would give the
 // first caller's run to whoever sends the same one.
-func (c *check) ownKey(o map[string]any, at string) error {
-	key, err := text(o, "idempotency_key", at)
-	if err != nil || key == "" {
-		return err
+func (c *check) ownKey(o map[string]any, at string, deployment uuid.UUID) (string, error) {
+	sent, err := text(o, "idempotency_key", at)
+	if err != nil {
+		return "", err
 	}
-	o["idempotency_key"] = uuid.NewSHA1(c.marks().CallerID, []byte(key)).String()
-	return nil
+	// at keeps the runs of one request apart.
+	key := stamp.IdempotencyKey(c.Request.Caller, deployment, sent, c.Request.RequestID+at)
+	o["idempotency_key"] = key
+	return key, nil
 }
 
 // newState takes the states in which an honest run begins.
@@ -114,18 +168,42 @@ func newRun(c *check) error {
 			return fieldNeeds("/"+name, PermissionOverrideRuns, "the deployment decides this")
 		}
 	}
+	run := stamp.Run{}
 	if !empty(o["deployment_id"]) {
 		if err := c.need(PermissionRunDeployments); err != nil {
 			return err
 		}
+		if run.DeploymentID, err = idAt(o, "deployment_id"); err != nil {
+			return err
+		}
+	}
+	if run.FlowID, err = idAt(o, "flow_id"); err != nil {
+		return err
 	}
 	if err := c.refuseReserved(o, ""); err != nil {
 		return err
 	}
-	if err := c.ownKey(o, ""); err != nil {
+	if run.Parameters, err = parametersOf(o, ""); err != nil {
 		return err
 	}
-	return c.stampRun(o, "")
+	if run.IdempotencyKey, err = c.ownKey(o, "", run.DeploymentID); err != nil {
+		return err
+	}
+	return c.stampRun(o, "", run)
+}
+
+// idAt is a field that must be a UUID; absent it is the zero one, which Prefect
+// refuses where it needs one.
+func idAt(o map[string]any, name string) (uuid.UUID, error) {
+	s, err := text(o, name, "")
+	if err != nil || s == "" {
+		return uuid.Nil, err
+	}
+	id, err := uuid.Parse(s)
+	if err != nil {
+		return uuid.Nil, unreadable("/"+name, "must be a UUID")
+	}
+	return id, nil
 }
 
 // changeRun is PATCH /flow_runs/{id}.
@@ -148,7 +226,7 @@ func changeLabels(c *check) error {
 	if err != nil {
 		return err
 	}
-	return c.refuseReservedLabels(o, "")
+	return refuseReservedLabels(o, "")
 }
 
 // controls are the states that a person gives to a run without claiming that
@@ -214,7 +292,11 @@ func (c *check) mayset(o map[string]any, executor bool) error {
 	if message != "" {
 		message += " "
 	}
-	state["message"] = message + "(set by " + c.marks().DisplayName + ")"
+	who, err := c.names()
+	if err != nil {
+		return err
+	}
+	state["message"] = message + "(set by " + who.CreatedByName + ")"
 	return nil
 }
 
@@ -237,7 +319,7 @@ func (c *check) requireOwn() error {
 	if err != nil {
 		return askFailed(err)
 	}
-	if run.CreatedBy == nil || run.CreatedBy.ID != c.marks().CallerID {
+	if run.CreatedBy == nil || run.CreatedBy.ID != c.callerID() {
 		return &Refusal{Reason: ReasonNotYours, Permission: PermissionChangeRuns}
 	}
 	return nil

@@ -5,6 +5,7 @@ type GuardConfig struct {
 	Prefect      PrefectConfig      `json:"prefect" kong:"required" doc:"The Prefect server behind this route. Its credential goes upstream in place of the caller's; api_url is asked for what a limited role may see."`
 	APIPath      string             `json:"api_path" kong:"match=^/[%w%-%._~/]*$" default:"\"/api\"" doc:"The path of Prefect's API on the upstream, as requests reach it."`
 	Grants       []GuardGrantConfig `json:"grants" doc:"What each role may do. Unset: viewer, runner, developer, worker and owner, by Prefect Cloud's meaning, everywhere."`
+	Stamp        StampConfig        `json:"stamp" default:"{\"write\":[\"context\",\"created_by\",\"tags\",\"labels\",\"trace_context\"],\"lifetime_hours\":168}" doc:"What is written onto the runs that are started through this route."`
 	MaxBodyBytes int                `json:"max_body_bytes" kong:"between=2:16777216" default:"2097152" doc:"The longest body that is read where a decision depends on it, in bytes. Other bodies pass unread, up to Kong's own limit."`
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/kong-prefect/kong-prefect/guard"
@@ -23,6 +24,7 @@ const varUpstreamURI = "upstream_uri"
 
 // guarded is prefect-guard with one configuration.
 type guarded struct {
+	process      *Process
 	guard        *guard.Guard
 	client       *prefectclient.Client
 	apiPath      string
@@ -47,25 +49,18 @@ func compileGuard(p *Process, data []byte) (*guarded, error) {
 			Deployments: g.Deployments, Flows: g.Flows, Tags: g.Tags, WorkPools: g.WorkPools,
 		}}
 	}
-	decides, err := guard.New(guard.Options{Grants: grants, Prefect: client, Stamp: marksOf})
+	stamping, err := p.stampOptions(c.Stamp)
+	if err != nil {
+		problems = append(problems, err)
+	}
+	decides, err := guard.New(guard.Options{Grants: grants, Prefect: client, Stamp: stamping})
 	if err != nil {
 		problems = append(problems, err)
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	return &guarded{guard: decides, client: client, apiPath: strings.TrimSuffix(c.APIPath, "/"), maxBodyBytes: c.MaxBodyBytes}, nil
-}
-
-// marksOf is the stamp as the guard writes it onto what passes.
-func marksOf(r guard.Request) guard.Marks {
-	s := stamp.New(stamp.Cause{Caller: r.Caller, Roles: r.Roles, Rule: "guard", RequestID: r.RequestID})
-	return guard.Marks{
-		ContextKey: stamp.ContextKey, Context: s.Context[stamp.ContextKey], Tags: s.Tags, Labels: s.Labels,
-		DisplayName: s.CreatedByName, CallerID: s.CreatedByID,
-		ReservedTags:   []string{stamp.TagCaller, stamp.TagTeam, stamp.TagFunction},
-		ReservedLabels: []string{stamp.LabelPrefix},
-	}
+	return &guarded{process: p, guard: decides, client: client, apiPath: strings.TrimSuffix(c.APIPath, "/"), maxBodyBytes: c.MaxBodyBytes}, nil
 }
 
 // guardReads is what prefect-guard always needs of a request. The body isn't
@@ -106,7 +101,7 @@ func (h *guarded) pass(ctx context.Context, e *pluginserver.Event) *Problem {
 	if err != nil {
 		return &Problem{Code: CodePrefectUnauthorized, Cause: err}
 	}
-	h.write(e, headers, request, outcome, credential)
+	h.write(e, headers, outcome, credential)
 	return nil
 }
 
@@ -129,7 +124,16 @@ func (h *guarded) read(ctx context.Context, e *pluginserver.Event) (r guard.Requ
 	if len(headers) >= pluginserver.MaxHeaders {
 		return r, nil, &Problem{Code: CodeHeadersTooMany}
 	}
-	if upgrades(headers) {
+	named := map[string][]string{}
+	for _, hd := range headers {
+		named[hd.Name] = hd.Values
+	}
+	if r.Parent, problem = h.process.parentOf(named[parentStampHeader]); problem != nil {
+		return r, nil, problem
+	}
+	r.Roles = stamp.Roles(r.Roles, r.Parent)
+	r.Traceparent = strings.Join(named["traceparent"], ",")
+	if upgrades(named["upgrade"]) {
 		if r.Method != http.MethodGet {
 			return r, nil, guardProblem(&guard.Refusal{Reason: guard.ReasonRouteUnknown}, r)
 		}
@@ -157,18 +161,8 @@ func readCaller(ctx context.Context, e *pluginserver.Event) (c Caller, problem *
 
 // upgrades tells whether Kong will offer the upstream a websocket: it looks at
 // Upgrade alone, whatever Connection says.
-func upgrades(headers []pluginserver.Header) bool {
-	for _, hd := range headers {
-		if hd.Name != "upgrade" {
-			continue
-		}
-		for _, v := range hd.Values {
-			if strings.Contains(strings.ToLower(v), "websocket") {
-				return true
-			}
-		}
-	}
-	return false
+func upgrades(values []string) bool {
+	return slices.ContainsFunc(values, func(v string) bool { return strings.Contains(strings.ToLower(v), "websocket") })
 }
 
 // belowAPI is the path as Prefect's router sees it: uvicorn decodes what
@@ -202,7 +196,7 @@ func (h *guarded) body(ctx context.Context, e *pluginserver.Event, passage *guar
 
 // write makes the request the server's own: the caller's credential goes in no
 // header, and what only the gateway may say is taken away.
-func (h *guarded) write(e *pluginserver.Event, headers []pluginserver.Header, r guard.Request, outcome guard.Outcome, credential string) {
+func (h *guarded) write(e *pluginserver.Event, headers []pluginserver.Header, outcome guard.Outcome, credential string) {
 	for _, hd := range headers {
 		if isReserved(hd.Name) || carriesToken(hd.Name) {
 			e.ClearHeader(hd.Name)
@@ -212,10 +206,9 @@ func (h *guarded) write(e *pluginserver.Event, headers []pluginserver.Header, r 
 	if credential != "" {
 		set = append(set, header("Authorization", credential))
 	}
-	if outcome.Marked {
-		m := marksOf(r)
-		set = append(set, header("Prefect-Automation-Id", m.CallerID.String()),
-			header("Prefect-Automation-Name", base64.StdEncoding.EncodeToString([]byte(m.DisplayName))))
+	if by := outcome.CreatedBy; by != nil {
+		set = append(set, header("Prefect-Automation-Id", by.ID.String()),
+			header("Prefect-Automation-Name", base64.StdEncoding.EncodeToString([]byte(by.DisplayValue))))
 	}
 	if outcome.Body != nil {
 		e.SetRawBody(outcome.Body)
@@ -228,7 +221,7 @@ func (h *guarded) write(e *pluginserver.Event, headers []pluginserver.Header, r 
 // behind the gateway. Prefect's API reads no cookie.
 func carriesToken(name string) bool {
 	switch strings.ReplaceAll(name, "_", "-") {
-	case "authorization", "cookie", "dpop", "proxy-authorization":
+	case "authorization", "cookie", "dpop", "proxy-authorization", parentStampHeader:
 		return true
 	}
 	return false
