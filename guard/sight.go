@@ -179,7 +179,8 @@ func pages[T any](ctx context.Context, p Prefect, path string, into *[]T) error 
 // askFailed is why a question to Prefect has no answer. What isn't there and
 // what may not be known of are told apart by nobody.
 func askFailed(err error) error {
-	if prefectclient.ReasonOf(err) == prefectclient.ReasonNotFound {
+	switch prefectclient.ReasonOf(err) {
+	case prefectclient.ReasonNotFound, prefectclient.ReasonDeploymentNotFound:
 		return &Refusal{Reason: ReasonOutOfLimit}
 	}
 	return &Refusal{Reason: ReasonLimitUnresolved, Cause: err}

@@ -124,7 +124,7 @@ var kinds = map[string]kind{
 	guard.ReasonBodyUnreadable:           {400, "The body can't be understood, and what it asks for decides who may ask; 'violations' says where.", "", pluginserver.LevelInfo},
 	guard.ReasonOutOfLimit:               {404, "There is nothing here that you may see.", "", pluginserver.LevelInfo},
 	guard.ReasonLimited:                  {403, "Your role is limited to some deployments, and this can't be limited to them.", insufficientScope, pluginserver.LevelNotice},
-	guard.ReasonLimitUnresolved:          {503, "What you may see can't be found out now; try again.", "", pluginserver.LevelErr},
+	guard.ReasonLimitUnresolved:          {503, "Prefect was asked whether you may do this, and can't be reached now; try again.", "", pluginserver.LevelErr},
 	pluginserver.ReasonPanic:             {500, "The gateway failed at this request; its operator finds the reason in the log.", "", pluginserver.LevelErr},
 	pluginserver.ReasonTimeout:           {504, "The gateway took too long for this request; its operator finds the reason in the log.", "", pluginserver.LevelErr},
 	pluginserver.ReasonUnsendable:        {500, "The gateway failed at this request; its operator finds the reason in the log.", "", pluginserver.LevelErr},
