@@ -40,7 +40,7 @@ func ReadPath() Read { return newRead("kong.request.get_path", "", nil) }
 func ReadRawBody() Read { return newRead("kong.request.get_raw_body", "", nil) }
 
 // ReadRawQuery asks for the request's query as the client sent it.
-func ReadRawQuery() Read { return newRead("query", "kong.request.get_raw_query", nil) }
+func ReadRawQuery() Read { return newRead("kong.request.get_raw_query", "", nil) }
 
 // ReadVar asks for an nginx variable, for instance kong_request_id.
 func ReadVar(name string) Read { return newNamedRead(methodVar, name) }
@@ -165,7 +165,7 @@ func (e *Event) ClearHeader(name string) {
 // SetRawBody replaces the body of the request to the upstream; Kong sets its
 // length. The Content-Type stays the client's.
 func (e *Event) SetRawBody(body []byte) {
-	e.queue("kong.service.request.set_raw_body", func(b []byte) []byte { return appendStringField(b, 1, string(body)) })
+	e.queue("kong.service.request.set_raw_body", checkText("a body", string(body)), func(b []byte) []byte { return appendStringField(b, 1, string(body)) })
 }
 
 // SetShared leaves a string in kong.ctx.shared for the plugins that follow.
