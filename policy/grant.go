@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/kong-prefect/kong-prefect/claims"
 )
@@ -25,6 +26,11 @@ type Grant struct {
 	Issuers []string
 	// Claims, where given, must all hold.
 	Claims []Claim
+	// Condition, where given, must hold: see [CompileCondition]. Of what a
+	// condition can ask about, a grant's knows identity (without roles) and now.
+	Condition string
+
+	condition *Condition
 }
 
 // Claim is a statement about one of a token's claims.
@@ -43,20 +49,28 @@ type Grants struct{ list []Grant }
 // same client or group of another provider is somebody else.
 func NewGrants(list []Grant, issuers []string) (Grants, error) {
 	var problems []error
+	checked := slices.Clone(list)
 	for i, g := range list {
 		for _, problem := range g.problems(issuers) {
 			problems = append(problems, fmt.Errorf("roles[%d]: %w", i+1, problem))
 		}
+		if g.Condition == "" {
+			continue
+		}
+		var err error
+		if checked[i].condition, err = CompileCondition(g.Condition); err != nil {
+			problems = append(problems, fmt.Errorf("roles[%d].condition: %w", i+1, err))
+		}
 	}
-	return Grants{list: list}, errors.Join(problems...)
+	return Grants{list: checked}, errors.Join(problems...)
 }
 
 func (g Grant) problems(issuers []string) (problems []error) {
 	if g.Role == "" {
 		problems = append(problems, errors.New("role is empty"))
 	}
-	if !g.listed() && len(g.Issuers)+len(g.Claims) == 0 {
-		problems = append(problems, errors.New("names nobody; give clients, groups, scopes, claims, issuers or subjects"))
+	if !g.listed() && len(g.Issuers)+len(g.Claims) == 0 && g.Condition == "" {
+		problems = append(problems, errors.New("names nobody; give clients, groups, scopes, claims, issuers, a condition or subjects"))
 	}
 	if len(issuers) > 1 && len(g.Issuers) == 0 {
 		problems = append(problems, errors.New("must name its issuers, since several are configured"))
@@ -109,11 +123,26 @@ func (g Grant) matches(id claims.Identity, tokenClaims map[string]any) bool {
 			return false
 		}
 	}
+	return g.names(id) && g.holds(id)
+}
+
+// names tells whether one of the lists has the caller, or there are none.
+func (g Grant) names(id claims.Identity) bool {
 	return !g.listed() ||
 		id.Kind != claims.User && id.Client != "" && slices.Contains(g.Clients, id.Client) ||
 		slices.Contains(g.Subjects, id.Subject) ||
 		intersects(g.Groups, id.Groups) ||
 		intersects(g.Scopes, id.Scopes)
+}
+
+// holds tells whether the condition does. One that can't be decided, an
+// attribute that isn't there for instance, doesn't.
+func (g Grant) holds(id claims.Identity) bool {
+	if g.condition == nil {
+		return g.Condition == ""
+	}
+	holds, err := g.condition.Holds(Facts{Identity: CallerOf(id, nil), Now: time.Now()})
+	return err == nil && holds
 }
 
 func intersects(a, b []string) bool {

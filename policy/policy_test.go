@@ -95,6 +95,39 @@ func TestClaimsAndIssuersNarrowAGrant(t *testing.T) {
 	}
 }
 
+func TestGrantsByCondition(t *testing.T) {
+	t.Parallel()
+	grants, err := NewGrants([]Grant{
+		{Role: Runner, Condition: `identity.kind == "agent" && identity.actors.size() == 0`},
+		{Role: Owner, Groups: []string{"admins"}, Condition: `identity.email.endsWith("@example.com")`},
+		{Role: Viewer, Condition: `identity.attributes.team == "data"`},
+		{Role: Developer, Condition: `identity.roles.size() > 0`},
+		{Role: Worker, Condition: `now < timestamp("2000-01-01T00:00:00Z")`},
+	}, []string{idp})
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		caller claims.Identity
+		want   []string
+	}{
+		"an agent":                        {claims.Identity{Issuer: idp, Kind: claims.Agent}, []string{Runner}},
+		"group and condition":             {claims.Identity{Issuer: idp, Groups: []string{"admins"}, Email: "a@example.com"}, []string{Owner}},
+		"group alone":                     {claims.Identity{Issuer: idp, Groups: []string{"admins"}, Email: "a@example.org"}, nil},
+		"condition alone":                 {claims.Identity{Issuer: idp, Email: "a@example.com"}, nil},
+		"attribute":                       {claims.Identity{Issuer: idp, Attributes: map[string]any{"team": "data"}}, []string{Viewer}},
+		"an attribute of another type":    {claims.Identity{Issuer: idp, Attributes: map[string]any{"team": []string{"data"}}}, nil},
+		"what can't be decided gives nil": {claims.Identity{Issuer: idp}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, c.want, grants.Roles(c.caller, nil))
+		})
+	}
+	for _, condition := range []string{"identity.nickname == 'x'", "1 + 1", "identity.kind =="} {
+		_, err := NewGrants([]Grant{{Role: Runner, Condition: condition}}, []string{idp})
+		require.ErrorContains(t, err, "roles[1].condition", condition)
+	}
+}
+
 func TestAdvice(t *testing.T) {
 	t.Parallel()
 	grants, err := NewGrants([]Grant{{Role: Viewer, Groups: []string{"g"}}, {Role: Runner, Subjects: []string{"5d1a"}}}, []string{idp})
