@@ -78,7 +78,7 @@ func (c client) ApplicationType() op.ApplicationType {
 
 func (c client) GrantTypes() []oidc.GrantType {
 	if c.service != nil {
-		return []oidc.GrantType{oidc.GrantTypeClientCredentials}
+		return []oidc.GrantType{oidc.GrantTypeClientCredentials, oidc.GrantTypeTokenExchange}
 	}
 	return []oidc.GrantType{oidc.GrantTypeCode}
 }
