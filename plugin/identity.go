@@ -212,20 +212,19 @@ func (h *identity) admit(e *pluginserver.Event, headers []pluginserver.Header, r
 	}
 	e.SetHeaders(set)
 	r.standing.tell(e)
-	if groups := h.aclGroups(r.caller); len(groups) > 0 {
-		e.SetSharedList(sharedGroups, groups)
-	}
+	h.leaveGroups(e, r.caller)
 	return nil
 }
 
-func (h *identity) aclGroups(c Caller) []string {
-	switch h.config.AuthenticatedGroups {
-	case "roles":
-		return c.Roles
-	case "groups":
-		return c.Identity.Groups
-	default:
-		return nil
+// leaveGroups gives acl its groups. A caller without any has an empty list:
+// without a list acl would take them for nobody, and answer 401.
+func (h *identity) leaveGroups(e *pluginserver.Event, c Caller) {
+	switch {
+	case c.Anonymous: // stands with the groups of the configured consumer
+	case h.config.AuthenticatedGroups == "roles":
+		e.SetSharedList(sharedGroups, c.Roles)
+	case h.config.AuthenticatedGroups == "groups":
+		e.SetSharedList(sharedGroups, c.Identity.Groups)
 	}
 }
 
