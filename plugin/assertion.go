@@ -18,7 +18,8 @@ import (
 const AssertionType = "kong-prefect-caller+jwt"
 
 // assertionClaims are what an upstream reads: the standard's names where the
-// standard has one (RFC 7519, RFC 8693, RFC 9068).
+// standard has one (RFC 7519, RFC 8693, RFC 9068). Scopes are a list: one that
+// holds a space would be two in the standard's text.
 type assertionClaims struct {
 	jwt.RegisteredClaims
 	// The provider's own name of the caller. sub is an id of ours, since two

@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/kong-prefect/kong-prefect/claims"
+	"github.com/kong-prefect/kong-prefect/signing"
 )
 
 // Each preset has a page that says what to set at the provider, and ends with
@@ -60,4 +61,22 @@ func requireCompiles(t *testing.T, p *Process, preset, kongYAML string) {
 	require.Equal(t, preset, h.config.Issuers[0].Preset)
 	require.NotEmpty(t, h.config.Roles)
 	require.Empty(t, h.grants.Advice())
+}
+
+// The configuration that docs/identity.md shows works.
+func TestIdentityPage(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/identity.md")
+	require.NoError(t, err)
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	require.Len(t, blocks, 1)
+	checkKongYAML(t, []byte(blocks[0][1]))
+	p := NewProcess(slog.New(slog.DiscardHandler))
+	t.Cleanup(p.Close)
+	p.Signing, err = signing.Open(signing.Options{File: filepath.Join(t.TempDir(), "keys.json")})
+	require.NoError(t, err)
+	requireCompiles(t, p, "keycloak", blocks[0][1])
+	for name := range callerValues {
+		require.Contains(t, string(page), "`"+name+"`", "a value that headers can be made of")
+	}
 }
