@@ -94,6 +94,8 @@ func FuzzConfig(f *testing.F) {
 	f.Add([]byte(`{"issuers":[{"issuer":"https://a","audiences":["a"]}]}`))
 	f.Add([]byte(`{"prefect":{"api_url":"http://p/api"},"deployment":"a/b","allow_roles":["r"]}`))
 	f.Add([]byte(`{"issuers":{"1":2},"prefect":[]}`))
+	f.Add([]byte(`{"issuers":[{"issuer":"https://a","audiences":["a"],"algorithms":["ES256"],"require_binding":"mtls","introspection":{"url":"https://a/i","client_id":"c","client_secret":"s"}}],"client_certificate":{"from":"header","trusted_proxies":["10.0.0.0/8"]},"public_origins":["https://a"],"token_cookie":"a"}`))
+	f.Add([]byte(`{"issuers":[{"introspection":[]}],"client_certificate":7}`))
 	f.Add([]byte(`null`))
 	p := NewProcess(slog.New(slog.DiscardHandler))
 	f.Cleanup(p.Close)

@@ -3,6 +3,7 @@ package token_test
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -106,6 +107,29 @@ func TestDenyListThatWasNeverRead(t *testing.T) {
 	_, err := s.verify(s.issuer.Mint(t, nil))
 	requireReason(t, token.ReasonDenyListUnavailable, err)
 	require.ErrorIs(t, err, token.ErrUnavailable)
+}
+
+// What is no file must not hold up the requests that ask for it.
+func TestFilesThatAreNone(t *testing.T) {
+	t.Parallel()
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	for _, path := range []string{pipe, t.TempDir(), "/dev/zero"} {
+		s := newSetup(t, func(_ *token.Issuer, o *token.Options) { o.DenyListFile = path })
+		_, err := s.verify(s.issuer.Mint(t, nil))
+		requireReason(t, token.ReasonDenyListUnavailable, err)
+		s = newSetup(t, func(i *token.Issuer, _ *token.Options) { i.JWKSFile = path })
+		_, err = s.verify(s.issuer.Mint(t, nil))
+		requireReason(t, token.ReasonKeysUnavailable, err)
+		s.options.Issuers[0].JWKSFile, s.options.Issuers[0].HTTP.CAFile = "", path
+		_, err = token.NewVerifier(s.options)
+		require.ErrorContains(t, err, "issuers[1].ca_file")
+		s = newSetup(t, withIntrospection, func(i *token.Issuer, _ *token.Options) {
+			i.Introspection.ClientSecret, i.Introspection.ClientSecretFile = "", path
+		})
+		_, err = s.verify("opaque")
+		requireReason(t, token.ReasonIntrospectionUnavailable, err)
+	}
 }
 
 func TestParseDenyListIsStrict(t *testing.T) {

@@ -79,12 +79,9 @@ func (m *ProofMemory) check(t *verified, compact string, p Presentation) error {
 	default:
 		return refuse(ReasonProofInvalid, "the request has more than one DPoP header")
 	}
-	thumbprint, claims, err := verifyProof(p.DPoP[0])
+	claims, err := verifyProof(p.DPoP[0], t.binding.jkt)
 	if err != nil {
 		return err
-	}
-	if thumbprint != t.binding.jkt {
-		return refuse(ReasonProofMismatch, "the token is bound to another DPoP key than the proof's")
 	}
 	sum := hashToken(compact)
 	switch {
@@ -108,30 +105,34 @@ func (m *ProofMemory) check(t *verified, compact string, p Presentation) error {
 	if id == "" || len(id) > maxProofIDBytes {
 		return refuse(ReasonProofInvalid, "the DPoP proof has no usable id (jti)")
 	}
-	return m.remember(sha256.Sum256([]byte(thumbprint+"."+id)), t.issuer+" "+t.subject, made, now)
+	return m.remember(sha256.Sum256([]byte(t.binding.jkt+"."+id)), t.issuer+" "+t.subject, made, now)
 }
 
 // verifyProof checks form and signature. Here, and only here, the key comes
-// from the header: what makes it trusted is its thumbprint in the access token.
-func verifyProof(proof string) (thumbprint string, claims map[string]any, err error) {
+// from the header: what makes it trusted is its thumbprint in the access token,
+// which is compared before the key is used for anything.
+func verifyProof(proof, jkt string) (claims map[string]any, err error) {
 	j, err := parseToken(proof, maxProofBytes)
 	if err != nil {
-		return "", nil, refuse(ReasonProofInvalid, "the DPoP proof is not a signed JWT with an asymmetric algorithm")
+		return nil, refuse(ReasonProofInvalid, "the DPoP proof is not a signed JWT with an asymmetric algorithm")
 	}
 	if mediaType(j.header.typ) != "dpop+jwt" {
-		return "", nil, refuse(ReasonProofInvalid, "the DPoP proof's header typ is not dpop+jwt")
+		return nil, refuse(ReasonProofInvalid, "the DPoP proof's header typ is not dpop+jwt")
 	}
 	_, k, err := importKey(j.header.jwk)
 	if err != nil {
-		return "", nil, refusef(ReasonProofInvalid, "the DPoP proof's key can't be used: %v", err)
+		return nil, refusef(ReasonProofInvalid, "the DPoP proof's key can't be used: %v", err)
+	}
+	if k.thumbprint != jkt {
+		return nil, refuse(ReasonProofMismatch, "the token is bound to another DPoP key than the proof's")
 	}
 	if err := j.verify(k); err != nil {
-		return "", nil, refuse(ReasonProofInvalid, "the DPoP proof's signature is wrong")
+		return nil, refuse(ReasonProofInvalid, "the DPoP proof's signature is wrong")
 	}
 	if claims, err = DecodeClaims(j.payload); err != nil {
-		return "", nil, refusef(ReasonProofInvalid, "the DPoP proof's claims are unusable: %v", err)
+		return nil, refusef(ReasonProofInvalid, "the DPoP proof's claims are unusable: %v", err)
 	}
-	return k.thumbprint, claims, nil
+	return claims, nil
 }
 
 // sameTarget compares as RFC 9449 section 4.3 step 9 asks: without query and

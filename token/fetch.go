@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
 	"syscall"
 	"time"
 )
@@ -56,7 +55,7 @@ func (e *statusError) Error() string { return fmt.Sprintf("answered %d", e.statu
 func newFetchClient(o HTTPOptions) (*http.Client, error) {
 	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
 	if o.CAFile != "" {
-		pem, err := os.ReadFile(o.CAFile)
+		pem, err := readFile(o.CAFile, defaultMaxBytes)
 		if err != nil {
 			return nil, fmt.Errorf("ca_file: %w", err)
 		}

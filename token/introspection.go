@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -41,6 +40,7 @@ const (
 	maxInactive        = 10_000
 	maxIntrospecting   = 32
 	maxOpaqueTokenSize = 8 << 10
+	maxSecretBytes     = 64 << 10
 )
 
 func (i *Introspection) check(insecureAllowHTTP bool) (errs []error) {
@@ -246,7 +246,7 @@ func (in *introspector) secret() (string, error) {
 	if in.settings.ClientSecretFile == "" {
 		return in.settings.ClientSecret, nil
 	}
-	data, err := os.ReadFile(in.settings.ClientSecretFile)
+	data, err := readFile(in.settings.ClientSecretFile, maxSecretBytes)
 	if err != nil {
 		return "", errors.New("client_secret_file can't be read")
 	}
