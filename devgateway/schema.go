@@ -12,6 +12,7 @@ import (
 type fieldSchema struct {
 	Type           string            `json:"type"`
 	Required       bool              `json:"required"`
+	requiredUnsaid bool              // neither true nor false
 	Default        json.RawMessage   `json:"default"`
 	Description    *string           `json:"description"`
 	Err            string            `json:"err"`
@@ -84,6 +85,11 @@ func (n *namedField) UnmarshalJSON(b []byte) error {
 		if err := dec.Decode(f); err != nil {
 			return fmt.Errorf("field %q: %w", k, err)
 		}
+		var said struct{ Required *bool }
+		if err := json.Unmarshal(raw, &said); err != nil {
+			return fmt.Errorf("field %q: %w", k, err)
+		}
+		f.requiredUnsaid = said.Required == nil
 		n.Name, n.Field = k, f
 	}
 	return nil
@@ -145,7 +151,23 @@ func parsePluginSchema(raw json.RawMessage) (*pluginSchema, error) {
 		return nil, fmt.Errorf("schema violation (%s)", strings.Join(problems, "; "))
 	}
 	out.Config.Required = true
+	out.Config.requireRecords()
 	return out, nil
+}
+
+// requireRecords: Kong makes a record required that doesn't say whether it is
+// (kong/db/schema/entity.lua), and so fills it in where it is left out. It
+// looks into records, but not into what arrays and maps hold.
+func (f *fieldSchema) requireRecords() {
+	for _, n := range f.Fields {
+		if n.Field.Type != "record" {
+			continue
+		}
+		if n.Field.requiredUnsaid {
+			n.Field.Required = true
+		}
+		n.Field.requireRecords()
+	}
 }
 
 var fieldTypes = map[string]bool{

@@ -94,11 +94,13 @@ func TestDefaultsAreFilledAtEveryDepth(t *testing.T) {
 	t.Parallel()
 	s := schemaOf(t, `{"n":{"type":"integer","default":7}},
 		{"r":{"type":"record","required":true,"fields":[{"x":{"type":"string","default":"d"}}]}},
-		{"o":{"type":"record","fields":[{"x":{"type":"string","default":"d"}}]}},
+		{"o":{"type":"record","required":false,"fields":[{"x":{"type":"string","default":"d"}}]}},
+		{"u":{"type":"record","fields":[{"v":{"type":"record","fields":[{"x":{"type":"string","default":"d"}}]}}]}},
 		{"l":{"type":"array","elements":{"type":"record","fields":[{"y":{"type":"boolean","default":true}}]}}},
 		{"s":{"type":"set","elements":{"type":"string"}}}`, "")
 	filled := s.Config.fillDefaults(parseJSON(t, `{"l":[{}],"s":["a","a"]}`), true)
-	require.JSONEq(t, `{"n":7,"r":{"x":"d"},"o":null,"l":[{"y":true}],"s":["a"]}`, flat(t, toJSON(filled)))
+	// A record that doesn't say whether it is required, is.
+	require.JSONEq(t, `{"n":7,"r":{"x":"d"},"o":null,"u":{"v":{"x":"d"}},"l":[{"y":true}],"s":["a"]}`, flat(t, toJSON(filled)))
 }
 
 func TestSchemaThatKongRefuses(t *testing.T) {

@@ -91,7 +91,9 @@ func rules(d map[string]any) string {
 		switch v := d[name].(type) {
 		case nil:
 		case bool:
-			list = append(list, name)
+			if v {
+				list = append(list, name)
+			}
 		default:
 			data, _ := json.Marshal(v)
 			list = append(list, name+" `"+strings.ReplaceAll(string(data), "|", "\\|")+"`")

@@ -42,6 +42,31 @@ func TestEveryFieldIsDescribed(t *testing.T) {
 	walk(reflect.TypeFor[GuardConfig]())
 }
 
+// Kong fills in a record that doesn't say whether it is required, and then
+// misses what is required in it: every kong.yml without it would be refused.
+func TestNoRecordIsRequiredUnawares(t *testing.T) {
+	t.Parallel()
+	var walk func(path string, record map[string]any)
+	walk = func(path string, record map[string]any) {
+		for _, entry := range record["fields"].([]any) {
+			for name, f := range entry.(map[string]any) {
+				field := f.(map[string]any)
+				required, said := field["required"].(bool)
+				if required && field["default"] == nil && field["type"] != "record" {
+					require.NotNil(t, record["required"], "%s: a record with required fields must be a pointer, or required itself", path)
+				}
+				if field["type"] == "record" && (required || !said) {
+					walk(path+"."+name, field)
+				}
+			}
+		}
+	}
+	for name, config := range map[string]any{IdentityName: IdentityConfig{}, TriggerName: TriggerConfig{}, GuardName: GuardConfig{}} {
+		fields := Schema(name, config)["fields"].([]any)
+		walk(name, fields[1].(map[string]any)["config"].(map[string]any))
+	}
+}
+
 func TestDecodeConfig(t *testing.T) {
 	t.Parallel()
 	var c IdentityConfig

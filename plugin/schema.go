@@ -69,7 +69,11 @@ func typeOf(t reflect.Type) map[string]any {
 	case reflect.Struct:
 		return recordOf(t)
 	case reflect.Pointer: // a record that may be left out
-		return typeOf(t.Elem())
+		record := typeOf(t.Elem())
+		// Kong makes a record of a plugin's configuration required unless it
+		// says otherwise (kong/db/schema/entity.lua, make_records_required).
+		record["required"] = false
+		return record
 	default:
 		panic(fmt.Sprintf("configuration field of type %s has no schema", t))
 	}
