@@ -67,6 +67,7 @@ python: $(PREFECT) $(PYDEPS) ## the Python module for flows: mypy, and its tests
 e2e: cc debian $(PREFECT) ## the real binary between a real Prefect and a real OpenID provider (KONG=kong: on a real Kong)
 	$(GO) test -race -count=1 -run TestOnRealServer ./prefectclient
 	cd test && $(GO) test -race -count=1 -p 1 -timeout 15m ./...
+	@[ -z "$(KONG)" ] || $(GO) test -count=1 ./devgateway
 
 # One process for each target, as many at once as there are processors. What a target finds it writes into the package's
 # testdata/fuzz, to be kept as a test.

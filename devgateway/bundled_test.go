@@ -42,9 +42,63 @@ services:
 	require.Equal(t, 429, b.send(rawRequest{path: "/i"}).status, "the hour's limit still holds")
 }
 
+func TestRateLimitingOnEach(t *testing.T) {
+	t.Parallel()
+	onEach(t, `
+_format_version: "3.0"
+consumers:
+- {username: alice, keyauth_credentials: [{key: ka}]}
+- {username: bob, keyauth_credentials: [{key: kb}]}
+services:
+- name: s
+  url: http://127.0.0.1:SVC
+  routes:
+  - {name: h, paths: [/h], plugins: [{name: rate-limiting, config: {hour: 1, limit_by: header, header_name: X-Who, policy: local}}]}
+  - {name: c, paths: [/c], plugins: [{name: key-auth}, {name: rate-limiting, config: {hour: 1, day: 5, limit_by: consumer, policy: local}}]}
+  - {name: i, paths: [/i], plugins: [{name: rate-limiting, config: {hour: 1, limit_by: ip, hide_client_headers: true, policy: local}}]}
+`, func(t *testing.T, b *bench) {
+		b = b.on(t)
+		who := func(name string) rawResponse {
+			return b.send(rawRequest{path: "/h", headers: headers{{"X-Who", name}}})
+		}
+		require.Equal(t, 200, who("a").status)
+		limited := requireLimited(t, func() rawResponse { return who("a") })
+		require.Contains(t, string(limited.body), "API rate limit exceeded")
+		require.Equal(t, []string{"1"}, limited.headers.values("RateLimit-Limit"))
+		require.Equal(t, []string{"0"}, limited.headers.values("X-RateLimit-Remaining-Hour"))
+		require.Equal(t, limited.headers.values("RateLimit-Reset"), limited.headers.values("Retry-After"))
+		require.Equal(t, 200, who("b").status, "another value has its own count")
+		caller := func(key string) rawResponse {
+			return b.send(rawRequest{path: "/c", headers: headers{{"apikey", key}}})
+		}
+		first := caller("ka")
+		require.Equal(t, 200, first.status)
+		require.Equal(t, []string{"4"}, first.headers.values("X-RateLimit-Remaining-Day"))
+		require.Equal(t, []string{"0"}, first.headers.values("RateLimit-Remaining"))
+		requireLimited(t, func() rawResponse { return caller("ka") })
+		require.Equal(t, 200, caller("kb").status, "another caller has its own count")
+		require.Equal(t, 401, caller("none").status)
+		hidden := b.send(rawRequest{path: "/i"})
+		require.Equal(t, 200, hidden.status)
+		require.False(t, hidden.headers.has("RateLimit-Limit"))
+		requireLimited(t, func() rawResponse { return b.send(rawRequest{path: "/i"}) })
+	})
+}
+
+// requireLimited asks until there is a 429: Kong counts a request a moment
+// after it has let it through.
+func requireLimited(t *testing.T, ask func() rawResponse) (limited rawResponse) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		limited = ask()
+		return limited.status == 429
+	}, 5*time.Second, 10*time.Millisecond)
+	return limited
+}
+
 func TestKeyAuthACLAndTermination(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, `
+	onEach(t, `
 _format_version: "3.0"
 consumers:
 - username: alice
@@ -65,7 +119,11 @@ services:
   - {name: d, paths: [/d], plugins: [{name: acl, config: {deny: [admins]}}]}
   - {name: o, paths: [/o], plugins: [{name: key-auth, config: {anonymous: nobody}}]}
   - {name: t, paths: [/t], plugins: [{name: request-termination, config: {status_code: 418, message: tea}}]}
-`, nil)
+`, keysAndGroups)
+}
+
+func keysAndGroups(t *testing.T, b *bench) {
+	b = b.on(t)
 	get := func(path, key string) rawResponse {
 		q := rawRequest{path: path}
 		if key != "" {

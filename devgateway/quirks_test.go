@@ -1,123 +1,21 @@
 package devgateway
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"google.golang.org/protobuf/reflect/protoreflect"
 )
-
-// bench is a gateway with the scripted plugins before an upstream of its own.
-type bench struct {
-	t        *testing.T
-	gw       *Gateway
-	rec      *recorder
-	up       *origin
-	settings Settings
-}
-
-// newBench loads a kong.yml in which SVC stands for the upstream's port.
-func newBench(t *testing.T, kongYML string, change func(*Settings)) *bench {
-	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "dg") // a socket's path is short
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	b := &bench{t: t, rec: newRecorder(t, dir), up: newOrigin(t)}
-	b.rec.readLimit = time.Second
-	b.settings = Settings{
-		DeclarativeConfig: filepath.Join(dir, "kong.yml"), Prefix: dir, ProxyListen: "127.0.0.1:0", LogLevel: "emerg",
-		Plugins: append([]string{"bundled"}, sortedKeys(recorderPlugins)...), PluginServers: b.rec.servers(t, dir),
-	}
-	if change != nil {
-		change(&b.settings)
-	}
-	require.NoError(t, os.WriteFile(b.settings.DeclarativeConfig, []byte(strings.ReplaceAll(kongYML, "SVC", fmt.Sprint(b.up.port()))), 0o600))
-	b.gw, err = Start(t.Context(), Options{Settings: b.settings, Log: io.Discard})
-	require.NoError(t, err)
-	t.Cleanup(b.gw.Close)
-	return b
-}
-
-// oneRoute is a kong.yml with one route "/" that makes the given calls.
-func oneRoute(t *testing.T, plugin string, calls ...scriptedCall) string {
-	t.Helper()
-	raw, err := json.Marshal(map[string]any{
-		"_format_version": "3.0",
-		"services": []any{map[string]any{"name": "svc", "url": "http://127.0.0.1:SVC", "routes": []any{map[string]any{
-			"name": "r", "paths": []string{"/"}, "strip_path": false,
-			"plugins": []any{map[string]any{"name": plugin, "config": map[string]any{"calls": compact(t, calls)}}},
-		}}}},
-	})
-	require.NoError(t, err)
-	return string(raw)
-}
-
-func compact(t *testing.T, calls []scriptedCall) []map[string]string {
-	t.Helper()
-	out := make([]map[string]string, len(calls))
-	for i, c := range calls {
-		out[i] = map[string]string{"method": c.Method}
-		for k, v := range map[string]string{"args": c.Args, "phase": c.Phase} {
-			if v != "" {
-				out[i][k] = v
-			}
-		}
-	}
-	return out
-}
-
-func call(method, args string) scriptedCall {
-	return scriptedCall{Method: "kong." + method, Args: args}
-}
-
-func (b *bench) send(q rawRequest) rawResponse {
-	b.t.Helper()
-	if q.method == "" {
-		q.method = "GET"
-	}
-	if q.path == "" {
-		q.path = "/"
-	}
-	if q.version == "" {
-		q.version = "1.1"
-	}
-	if q.host == "" {
-		q.host = "h.test"
-	}
-	return dialRaw(b.t, b.gw).do(q)
-}
-
-// replies are the canonical replies of the first event, "closed" for none.
-func (b *bench) replies() []string {
-	b.t.Helper()
-	events, _, _ := b.rec.take(1)
-	require.NotEmpty(b.t, events)
-	var out []string
-	for _, c := range events[0].Calls {
-		if c.None {
-			out = append(out, "closed")
-			continue
-		}
-		d := pdkDescriptors[c.Method].Output()
-		out = append(out, canonical(protoreflect.MessageDescriptor(d), c.Reply))
-	}
-	return out
-}
 
 // TestPDKQuirks holds what surprises a plugin, without any recording at hand.
 func TestPDKQuirks(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
+	cases := map[string]struct {
 		calls   []scriptedCall
 		request rawRequest
-		want    []string
+		want    []string // HOST is the request's own
 		status  int
 	}{
 		"names match with dashes and underscores": {
@@ -129,10 +27,10 @@ func TestPDKQuirks(t *testing.T) {
 		"several headers are a list": {
 			calls:   []scriptedCall{call("request.get_headers", `{"v":100}`)},
 			request: rawRequest{headers: headers{{"A", "1"}, {"a", "2"}}},
-			want:    []string{"{fields={key=a value={list_value={values={string_value=1},{string_value=2}}}},{key=host value={string_value=h.test}}}"}, status: 200},
+			want:    []string{"{fields={key=a value={list_value={values={string_value=1},{string_value=2}}}},{key=host value={string_value=HOST}}}"}, status: 200},
 		"get_headers is cut silently": {
 			calls:   []scriptedCall{call("request.get_headers", `{"v":1}`)},
-			request: rawRequest{headers: headers{{"A", "1"}}}, want: []string{"{fields={key=host value={string_value=h.test}}}"}, status: 200},
+			request: rawRequest{headers: headers{{"A", "1"}}}, want: []string{"{fields={key=host value={string_value=HOST}}}"}, status: 200},
 		"get_headers of 0":               {calls: []scriptedCall{call("request.get_headers", `{"v":0}`)}, want: []string{"closed"}, status: 500},
 		"get_headers of 1001":            {calls: []scriptedCall{call("request.get_headers", `{"v":1001}`)}, want: []string{"closed"}, status: 500},
 		"a bare flag ends the event":     {calls: []scriptedCall{call("request.get_query_arg", `{"v":"z"}`)}, request: rawRequest{path: "/?z"}, want: []string{"closed"}, status: 500},
@@ -154,22 +52,34 @@ func TestPDKQuirks(t *testing.T) {
 		"a header of false":              {calls: []scriptedCall{call("service.request.set_header", `{"k":"A","v":false}`)}, want: []string{"closed"}, status: 500},
 		"the log phase's alone":          {calls: []scriptedCall{call("log.serialize", "")}, want: []string{"closed"}, status: 500},
 		"a response before there is one": {calls: []scriptedCall{call("response.get_status", "")}, want: []string{"closed"}, status: 500},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := newBench(t, oneRoute(t, "rec-hi", c.calls...), nil)
-			res := b.send(c.request)
-			require.NoError(t, res.err)
-			require.Equal(t, c.status, res.status)
-			require.Equal(t, c.want, b.replies())
-		})
 	}
+	names := sortedKeys(cases)
+	host := func(i int) string { return fmt.Sprintf("h%d.test", i) }
+	calls := map[string][]scriptedCall{}
+	for i, name := range names {
+		calls[host(i)] = cases[name].calls
+	}
+	onEach(t, routesOf(t, "rec-hi", calls), func(t *testing.T, b *bench) {
+		for i, name := range names {
+			t.Run(name, func(t *testing.T) {
+				c := cases[name]
+				c.request.host = host(i)
+				res := b.on(t).send(c.request)
+				require.NoError(t, res.err)
+				require.Equal(t, c.status, res.status)
+				for n, want := range c.want {
+					c.want[n] = strings.ReplaceAll(want, "HOST", host(i))
+				}
+				require.Equal(t, c.want, b.on(t).replies())
+			})
+		}
+	})
 }
 
 // TestUpstreamQuirks holds what a plugin's edits become on the wire.
 func TestUpstreamQuirks(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
+	cases := map[string]struct {
 		calls   []scriptedCall
 		request headers
 		want    []string // lines among those the upstream saw
@@ -186,24 +96,62 @@ func TestUpstreamQuirks(t *testing.T) {
 			want:  []string{"X-Real-IP: 127.0.0.1", "X-Forwarded-For: 127.0.0.1", "Connection: keep-alive"}},
 		"a client's Connection takes away what a plugin set": {
 			calls: []scriptedCall{call("service.request.set_header", `{"k":"X-User","v":"alice"}`)}, request: headers{{"Connection", "x-user"}}, gone: []string{"X-User"}},
+		"Connection in any case, among others": {
+			calls: []scriptedCall{call("service.request.set_header", `{"k":"X-User","v":"alice"}`)}, request: headers{{"Connection", "close, X-USER ,x-other"}, {"X-Other", "1"}},
+			gone: []string{"X-User", "X-Other"}},
+		"Connection may name the credential": {
+			calls: []scriptedCall{call("service.request.set_header", `{"k":"Authorization","v":"Basic x"}`)}, request: headers{{"Connection", "authorization"}},
+			gone: []string{"Authorization"}},
+		"only the first Connection counts": {
+			calls:   []scriptedCall{call("service.request.set_header", `{"k":"X-User","v":"alice"}`)},
+			request: headers{{"Connection", "keep-alive"}, {"Connection", "x-user"}}, want: []string{"X-User: alice"}},
+		"Connection beyond the first 100 headers does not count": {
+			calls:   []scriptedCall{call("service.request.set_header", `{"k":"X-User","v":"alice"}`)},
+			request: append(fillers(100), header{"Connection", "x-user"}), want: []string{"X-User: alice"}},
+		"Connection keeps a name with a tab before it": {
+			calls:   []scriptedCall{call("service.request.set_header", `{"k":"X-User","v":"alice"}`)},
+			request: headers{{"Connection", "te,\tx-user"}}, want: []string{"X-User: alice"}},
+		"Connection drops a dash for no underscore": {
+			calls:   []scriptedCall{call("service.request.set_header", `{"k":"X-User","v":"alice"}`)},
+			request: headers{{"Connection", "x_user"}, {"x_user", "bob"}}, want: []string{"X-User: alice"}, gone: []string{"x_user"}},
+		"a proxy's headers go":         {request: headers{{"Proxy", "1"}, {"Proxy-Connection", "keep-alive"}}, gone: []string{"Proxy", "Proxy-Connection"}},
+		"trailers are asked for on":    {request: headers{{"TE", "gzip, trailers"}}, want: []string{"TE: trailers"}},
+		"no other TE":                  {request: headers{{"TE", "gzip"}}, gone: []string{"TE"}},
+		"an upgrade to h2c goes":       {request: headers{{"Connection", "Upgrade"}, {"Upgrade", "h2c"}}, want: []string{"Connection: keep-alive"}, gone: []string{"Upgrade"}},
 		"names keep the client's case": {request: headers{{"x-LOW", "1"}}, calls: []scriptedCall{call("service.request.set_header", `{"k":"X-Low","v":"2"}`)}, want: []string{"x-LOW: 2"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := newBench(t, oneRoute(t, "rec-hi", c.calls...), nil)
-			require.Equal(t, 200, b.send(rawRequest{headers: c.request}).status)
-			seen := b.up.take()
-			require.Len(t, seen, 1)
-			var lines []string
-			for _, h := range seen[0].headers {
-				lines = append(lines, h.name+": "+h.value)
-			}
-			require.Subset(t, lines, c.want)
-			for _, name := range c.gone {
-				require.False(t, seen[0].headers.has(name), name)
-			}
-		})
 	}
+	names := sortedKeys(cases)
+	host := func(i int) string { return fmt.Sprintf("h%d.test", i) }
+	calls := map[string][]scriptedCall{}
+	for i, name := range names {
+		calls[host(i)] = cases[name].calls
+	}
+	onEach(t, routesOf(t, "rec-hi", calls), func(t *testing.T, b *bench) {
+		for i, name := range names {
+			t.Run(name, func(t *testing.T) {
+				c := cases[name]
+				require.Equal(t, 200, b.on(t).send(rawRequest{host: host(i), headers: c.request}).status)
+				seen := b.up.take()
+				require.Len(t, seen, 1)
+				var lines []string
+				for _, h := range seen[0].headers {
+					lines = append(lines, h.name+": "+h.value)
+				}
+				require.Subset(t, lines, c.want)
+				for _, name := range c.gone {
+					require.False(t, seen[0].headers.has(name), name)
+				}
+			})
+		}
+	})
+}
+
+func fillers(n int) headers {
+	var h headers
+	for i := range n {
+		h.add(fmt.Sprintf("X-Filler-%d", i), "1")
+	}
+	return h
 }
 
 // TestClosedSocketRunsAgain: Kong starts the instance again and repeats the
@@ -212,9 +160,10 @@ func TestClosedSocketRunsAgain(t *testing.T) {
 	t.Parallel()
 	script := strings.Replace(oneRoute(t, "rec-hi", call("service.request.add_header", `{"k":"X-Add","v":"a"}`)),
 		`"config":{`, `"config":{"case":"c","misbehave":"close_after","times":2,`, 1)
-	b := newBench(t, script, nil)
-	require.Equal(t, 200, b.send(rawRequest{}).status)
-	require.Equal(t, []string{"a", "a", "a"}, b.up.take()[0].headers.values("X-Add"))
+	onEach(t, script, func(t *testing.T, b *bench) {
+		require.Equal(t, 200, b.on(t).send(rawRequest{}).status)
+		require.Equal(t, []string{"a", "a", "a"}, b.up.take()[0].headers.values("X-Add"))
+	})
 
 	forEver := newBench(t, strings.Replace(script, `"times":2`, `"times":1000`, 1), func(s *Settings) { s.MaxReruns = 5 })
 	require.Equal(t, 500, forEver.send(rawRequest{}).status, "an end that Kong does not have")
@@ -229,13 +178,14 @@ func TestReadLimit(t *testing.T) {
 
 func TestHeadersAtNginxsLimits(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, oneRoute(t, "rec-hi"), nil)
-	many := headers{}
-	for i := range 1500 {
-		many.add(fmt.Sprintf("X-%d", i), "v")
-	}
-	require.Equal(t, 200, b.send(rawRequest{headers: many}).status, "1500 headers fit into 32 kB")
-	require.Len(t, b.up.take()[0].headers.values("X-1499"), 1)
+	onEach(t, oneRoute(t, "rec-hi"), atNginxsLimits)
+}
+
+func atNginxsLimits(t *testing.T, b *bench) {
+	b = b.on(t)
+	require.Equal(t, 200, b.send(rawRequest{headers: fillers(999)}).status, "Host is one too")
+	require.Len(t, b.up.take()[0].headers.values("X-Filler-998"), 1)
+	require.Equal(t, 400, b.send(rawRequest{headers: fillers(1000)}).status)
 	require.Equal(t, 400, b.send(rawRequest{headers: headers{{"X", strings.Repeat("v", 9<<10)}}}).status)
 	require.Equal(t, 400, b.send(rawRequest{headers: headers{{"A", strings.Repeat("v", 8000)}, {"B", strings.Repeat("v", 8000)},
 		{"C", strings.Repeat("v", 8000)}, {"D", strings.Repeat("v", 8000)}, {"E", strings.Repeat("v", 8000)}}}).status)

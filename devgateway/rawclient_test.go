@@ -37,9 +37,9 @@ type rawClient struct {
 	r    *bufio.Reader
 }
 
-func dialRaw(t testing.TB, gw *Gateway) *rawClient {
+func dialRaw(t testing.TB, addr string) *rawClient {
 	t.Helper()
-	c, err := net.Dial("tcp", gw.listener.Addr().String())
+	c, err := net.Dial("tcp", addr)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	require.NoError(t, c.SetDeadline(time.Now().Add(20*time.Second)))

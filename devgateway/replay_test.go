@@ -207,7 +207,7 @@ func (p *player) play(t *testing.T, e *transcript) (diffs []string, wrongCalls i
 	p.rec.take(0)
 	p.svc.take()
 	p.other.take()
-	c := dialRaw(t, gw)
+	c := dialRaw(t, gw.listener.Addr().String())
 	defer func() { _ = c.conn.Close() }()
 	q := e.Request.raw(t)
 	res := c.do(q)

@@ -10,10 +10,12 @@ import (
 	"strings"
 )
 
-// Limits of nginx's large_client_header_buffers 4 8k.
+// Limits of nginx's large_client_header_buffers 4 8k and max_headers, which
+// Kong 3.9.3 patches into its nginx.
 const (
 	maxHeaderLineBytes = 8 << 10
 	maxHeadBytes       = 4 * maxHeaderLineBytes
+	maxHeaderLines     = 1000
 )
 
 // httpError is a request nginx refuses before Kong's router sees it.
@@ -49,7 +51,7 @@ func readHead(r *bufio.Reader) (*requestHead, error) {
 	if err := h.parseLine(); err != nil {
 		return h, err
 	}
-	for {
+	for lines := 0; ; lines++ {
 		line, err := readLine(r, &budget, 494)
 		if err != nil {
 			if errors.Is(err, io.EOF) {
@@ -60,6 +62,9 @@ func readHead(r *bufio.Reader) (*requestHead, error) {
 		if line == "" {
 			h.bytes = maxHeadBytes - budget
 			return h, h.check()
+		}
+		if lines >= maxHeaderLines {
+			return h, httpError{494}
 		}
 		if err := h.addLine(line); err != nil {
 			return h, err

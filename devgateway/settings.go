@@ -143,7 +143,7 @@ func (r *settingsReader) basics(s *Settings) {
 func (r *settingsReader) ownOptions(s *Settings) {
 	s.MaxReruns = r.count("DEVGATEWAY_MAX_RERUNS", 1000)
 	s.ReadTimeout = time.Duration(r.count("DEVGATEWAY_READ_TIMEOUT_MS", 60000)) * time.Millisecond
-	s.ReloadOverlap = time.Duration(r.count("DEVGATEWAY_RELOAD_OVERLAP_MS", 500)) * time.Millisecond
+	s.ReloadOverlap = time.Duration(r.count("DEVGATEWAY_RELOAD_OVERLAP_MS", 6000)) * time.Millisecond
 }
 
 // workers: DEVGATEWAY_WORKERS, or Kong's own setting, or one.

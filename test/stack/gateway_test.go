@@ -1,0 +1,153 @@
+package stack_test
+
+import (
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kong-prefect/kong-prefect/test/stack"
+)
+
+// refusing needs no provider: whoever brings no token is refused before one is asked.
+const refusing = `_format_version: "3.0"
+plugins:
+- name: prefect-identity
+  config:
+    issuers:
+    - {issuer: "https://idp.invalid", audiences: [kong-prefect]}
+services:
+- name: none
+  host: upstream.invalid
+  routes:
+  - {name: all, paths: [/]}
+`
+
+// refusingGateway has two workers and answers 401 to everything.
+func refusingGateway(t *testing.T) *stack.Gateway {
+	t.Helper()
+	dir := t.TempDir()
+	build := exec.Command("go", "build", "-race", "-o", dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
+	build.Dir = "../.."
+	out, err := build.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	config := filepath.Join(dir, "kong.yml")
+	require.NoError(t, os.WriteFile(config, []byte(refusing), 0o600))
+	gateway, err := stack.StartGateway(t.Context(), stack.GatewayOptions{
+		Plugin: filepath.Join(dir, "kong-prefect"), DevGateway: filepath.Join(dir, "devgateway"), Config: config, Workers: 2, Admin: true,
+	})
+	require.NoError(t, err)
+	t.Cleanup(gateway.Stop)
+	return gateway
+}
+
+// load keeps asking a gateway, each time on a connection of its own: one that is kept alive may be closed by the gateway
+// at any time, and a client then sends its request again.
+type load struct {
+	answered atomic.Int64
+	wrong    sync.Map
+	stop     chan struct{}
+	clients  sync.WaitGroup
+}
+
+func startLoad(url string) *load {
+	l := &load{stop: make(chan struct{})}
+	for range 4 {
+		l.clients.Go(func() {
+			for {
+				select {
+				case <-l.stop:
+					return
+				default:
+				}
+				if what := ask(url); what != "401 Unauthorized" {
+					l.wrong.Store(what, true)
+				}
+				l.answered.Add(1)
+			}
+		})
+	}
+	return l
+}
+
+func ask(url string) string {
+	req, err := http.NewRequest(http.MethodGet, url+"/x", nil)
+	if err != nil {
+		return err.Error()
+	}
+	req.Close = true
+	resp, err := (&http.Client{Timeout: 30 * time.Second}).Do(req)
+	if err != nil {
+		return err.Error()
+	}
+	defer resp.Body.Close() //nolint:errcheck // not read
+	return resp.Status
+}
+
+// wait returns when n more requests are answered.
+func (l *load) wait(t *testing.T, n int64) {
+	t.Helper()
+	from := l.answered.Load()
+	require.Eventually(t, func() bool { return l.answered.Load() >= from+n }, 30*time.Second, 10*time.Millisecond)
+}
+
+// end stops the load and gives every answer that was not the right one.
+func (l *load) end() (wrong []string) {
+	close(l.stop)
+	l.clients.Wait()
+	l.wrong.Range(func(what, _ any) bool {
+		wrong = append(wrong, what.(string))
+		return true
+	})
+	return wrong
+}
+
+// noteworthy is a log without the lines that every request leaves.
+func noteworthy(log string) string {
+	var lines strings.Builder
+	for line := range strings.Lines(log) {
+		if !strings.Contains(line, "code=token_missing") {
+			lines.WriteString(line)
+		}
+	}
+	return stack.Tail(lines.String())
+}
+
+// A reload starts a new plugin server beside the old one, on the same path, while requests run: none of them notices.
+func TestReloadLosesNoRequest(t *testing.T) {
+	t.Parallel()
+	gateway := refusingGateway(t)
+	l := startLoad(gateway.URL())
+	l.wait(t, 50)
+	for range 3 {
+		require.NoError(t, gateway.Reload(t.Context()))
+		l.wait(t, 300)
+	}
+	wrong := l.end()
+	require.Empty(t, wrong, "%s", noteworthy(gateway.Logs()))
+	require.NotContains(t, gateway.Logs(), "WARNING: DATA RACE")
+}
+
+// The same configuration posted again replaces every instance: nobody notices that either.
+func TestPostedConfigurationLosesNoRequest(t *testing.T) {
+	t.Parallel()
+	gateway := refusingGateway(t)
+	l := startLoad(gateway.URL())
+	for range 5 {
+		l.wait(t, 50)
+		resp, err := http.Post(gateway.AdminURL()+"/config", "text/yaml", strings.NewReader(refusing))
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, http.StatusCreated, resp.StatusCode)
+	}
+	l.wait(t, 50)
+	wrong := l.end()
+	require.Empty(t, wrong, "%s", noteworthy(gateway.Logs()))
+}
