@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -232,7 +233,7 @@ func TestHideCredentials(t *testing.T) {
 }
 
 // An upstream verifies the assertion with an ordinary library and the keys
-// that the plugin publishes, also after the key has changed.
+// that the plugin publishes.
 func TestAssertion(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, everything)
@@ -346,4 +347,71 @@ func TestRolesForPeopleAreAdvisedAgainst(t *testing.T) {
 	require.Contains(t, log.String(), "level=WARN")
 	require.Contains(t, log.String(), "roles[1]")
 	require.NotContains(t, log.String(), "roles[2]")
+}
+
+// A new key is published before it signs, and an old one after it did: whoever
+// fetched the set at any time in between can verify all that is on its way.
+func TestAssertionKeysRotateWithOverlap(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	keys, err := signing.Open(signing.Options{File: filepath.Join(t.TempDir(), "keys.json"), Now: func() time.Time { return now }})
+	require.NoError(t, err)
+	a, err := newAsserter(&AssertionConfig{Audience: "https://upstream", Issuer: "https://gateway", Header: "X-A", LifetimeSeconds: 60}, keys)
+	require.NoError(t, err)
+	sign := func() *josejwt.JSONWebToken {
+		h, err := a.header(Caller{Identity: claims.Identity{Subject: "s", Issuer: "i"}})
+		require.NoError(t, err)
+		parsed, err := josejwt.ParseSigned(h.Values[0], []jose.SignatureAlgorithm{jose.EdDSA})
+		require.NoError(t, err)
+		return parsed
+	}
+	published := func() (set jose.JSONWebKeySet) {
+		require.NoError(t, json.Unmarshal(a.keySet().Body, &set))
+		return set
+	}
+	before, old := sign(), published()
+	require.NoError(t, keys.Rotate())
+	now = now.Add(signing.PublishLead / 2)
+	between, both := sign(), published()
+	require.Len(t, both.Keys, 2)
+	require.Equal(t, before.Headers[0].KeyID, between.Headers[0].KeyID, "the new key doesn't sign yet")
+	now = now.Add(signing.PublishLead)
+	after := sign()
+	require.NotEqual(t, before.Headers[0].KeyID, after.Headers[0].KeyID)
+	var c map[string]any
+	require.NoError(t, between.Claims(old, &c))
+	require.NoError(t, after.Claims(both, &c), "whoever fetched the set in the meantime has the key")
+	require.NoError(t, before.Claims(published(), &c))
+}
+
+// FuzzHeaderValue: whatever a claim holds, no header breaks, no list gains an
+// item, and the exact value comes back.
+func FuzzHeaderValue(f *testing.F) {
+	f.Add("Alice Ä", "a,b")
+	f.Add("a\r\nX-Injected: 1", "%2c\x00")
+	f.Add(" ", "\xff")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		h, err := newCallerHeaders([]HeaderConfig{{"X-Groups", "groups"}})
+		require.NoError(t, err)
+		var want []string
+		for _, s := range []string{a, b} {
+			if s != "" {
+				want = append(want, s)
+			}
+		}
+		headers := h.of(Caller{Identity: claims.Identity{Groups: []string{a, b}}})
+		if len(want) == 0 {
+			require.Empty(t, headers)
+			return
+		}
+		line := headers[0].Values[0]
+		require.Regexp(t, `^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$`, line)
+		var have []string
+		for item := range strings.SplitSeq(line, ",") {
+			decoded, err := url.PathUnescape(item)
+			require.NoError(t, err)
+			have = append(have, decoded)
+		}
+		require.Equal(t, want, have)
+	})
 }
