@@ -24,7 +24,7 @@ PYTHON_ENV := PYTHONPATH=../build/python PREFECT_HOME=../build/prefect-home DO_N
 PREFECT_VENV ?= $(CURDIR)/$(VENV)
 export KONG KEEP PREFECT_VENV
 
-.PHONY: help build demo test unit lint python e2e fuzz bench replay vectors cc debian $(BINARIES)
+.PHONY: help build demo test unit lint python e2e e2e-guard fuzz bench replay vectors cc debian $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ e2e: cc debian $(PREFECT) ## the real binary between a real Prefect and a real O
 	$(GO) test -race -count=1 -run TestOnRealServer ./prefectclient
 	cd test && $(GO) test -race -count=1 -p 1 -timeout 15m ./...
 	@[ -z "$(KONG)" ] || $(GO) test -count=1 ./devgateway
+
+e2e-guard: cc debian $(PREFECT) ## Prefect's own command line, SDK, worker and web pages through the guard, and each role on each route
+	cd test && $(GO) test -race -count=1 -timeout 15m -v ./guard
 
 # One process for each target, as many at once as there are processors. What a target finds it writes into the package's
 # testdata/fuzz, to be kept as a test.
@@ -114,6 +117,7 @@ debian:
 	@missing=""; \
 	command -v redis-server >/dev/null || missing="redis-server"; \
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || missing="$${missing:+$$missing }postgresql"; \
+	command -v chromium >/dev/null || missing="$${missing:+$$missing }chromium"; \
 	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && \
 	  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; } || \
 	  echo "SKIPPED: the tests that need $$missing (on Debian: apt-get install $$missing)" >&2

@@ -196,6 +196,8 @@ func TestBodies(t *testing.T) {
 		"a schedule with a template":      {"developer", "POST", "/deployments/" + reportID + "/schedules", `[{"parameters":{"a":{"__prefect_kind":"jinja"}}}]`, ReasonFieldNotAllowed, ""},
 		"a runner deploys":                {"runner", "POST", "/deployments/", `{}`, ReasonPermissionMissing, "manage_deployments"},
 		"labels":                          {"worker", "PATCH", "/flow_runs/" + someID + "/labels", `{"kong-prefect.subject":"root"}`, ReasonFieldNotAllowed, ""},
+		"a worker's labels":               {"worker", "PATCH", "/flow_runs/" + someID + "/labels", `{"prefect.worker.name":"w","prefect.work-pool.name":"p","__OTEL_TRACEPARENT":"t"}`, "", ""},
+		"the server's labels":             {"worker", "PATCH", "/flow_runs/" + someID + "/labels", `{"prefect.deployment.id":"x"}`, ReasonFieldNotAllowed, ""},
 		"tags afterwards":                 {"worker", "PATCH", "/flow_runs/" + someID, `{"tags":["caller:root"]}`, ReasonFieldNotAllowed, ""},
 		"hidden in blocks":                {"worker", "POST", "/block_documents/filter", `{"include_secrets":true}`, "", ""},
 		"nobody":                          {"nobody", "GET", "/health", ``, ReasonPermissionMissing, "connect"},

@@ -2,7 +2,9 @@ package guard
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -221,12 +223,20 @@ func changeRun(c *check) error {
 	return c.refuseReserved(o, "")
 }
 
+// workerLabels begin the labels by which a worker tells where a run executes.
+var workerLabels = []string{"prefect.worker.", "prefect.work-pool."}
+
+// changeLabels is PATCH /flow_runs/{id}/labels.
 func changeLabels(c *check) error {
 	o, err := c.object()
 	if err != nil {
 		return err
 	}
-	return refuseReservedLabels(o, "")
+	rest := maps.Clone(o)
+	maps.DeleteFunc(rest, func(name string, _ any) bool {
+		return slices.ContainsFunc(workerLabels, func(p string) bool { return strings.HasPrefix(name, p) })
+	})
+	return refuseReservedLabels(rest, "")
 }
 
 // controls are the states that a person gives to a run without claiming that

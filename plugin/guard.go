@@ -198,7 +198,7 @@ func (h *guarded) body(ctx context.Context, e *pluginserver.Event, passage *guar
 // header, and what only the gateway may say is taken away.
 func (h *guarded) write(e *pluginserver.Event, headers []pluginserver.Header, outcome guard.Outcome, credential string) {
 	for _, hd := range headers {
-		if isReserved(hd.Name) || carriesToken(hd.Name) {
+		if folded := fold(hd.Name); isReserved(folded) || staysHere(folded) {
 			e.ClearHeader(hd.Name)
 		}
 	}
@@ -217,14 +217,15 @@ func (h *guarded) write(e *pluginserver.Event, headers []pluginserver.Header, ou
 	e.SetHeaders(set)
 }
 
-// carriesToken: these may hold the caller's token, which is nobody's business
-// behind the gateway. Prefect's API reads no cookie.
-func carriesToken(name string) bool {
-	switch strings.ReplaceAll(name, "_", "-") {
-	case "authorization", "cookie", "dpop", "proxy-authorization", parentStampHeader:
+// staysHere are headers, by their folded names, that are nobody's business
+// behind the gateway: those that may hold the caller's token, and what the
+// gateway itself reads. Prefect's API reads no cookie.
+func staysHere(folded string) bool {
+	switch folded {
+	case "authorization", "cookie", "dpop", "proxy-authorization":
 		return true
 	}
-	return false
+	return strings.HasPrefix(folded, "kong-prefect-")
 }
 
 // guardProblem makes a refusal of the guard an answer.

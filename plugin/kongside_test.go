@@ -39,6 +39,10 @@ type kongSide struct {
 type kongRequest struct {
 	headers map[string][]string
 	path    string
+
+	method, query, body string
+	vars                map[string]string // by default each is "a request id"
+	shared              map[string]string
 }
 
 // kongSaw is what a plugin did to one request.
@@ -52,6 +56,7 @@ type kongSaw struct {
 	shared   map[string]any
 	consumer *kong_plugin_protocol.AuthenticateArgs
 	exit     *kong_plugin_protocol.ExitArgs
+	body     string
 }
 
 // kongWith serves the plugins of a process and starts one instance.
@@ -162,7 +167,25 @@ func (k *kongSide) answer(saw *kongSaw, r kongRequest, method string, args []byt
 		return k.encode(headers)
 	case "kong.request.get_path":
 		return k.encode(&kong_plugin_protocol.String{V: r.path})
+	case "kong.request.get_method":
+		return k.encode(&kong_plugin_protocol.String{V: r.method})
+	case "kong.request.get_raw_query":
+		return k.encode(&kong_plugin_protocol.String{V: r.query})
+	case "kong.request.get_raw_body":
+		return k.encode(&kong_plugin_protocol.RawBodyResult{Kind: &kong_plugin_protocol.RawBodyResult_Content{Content: []byte(r.body)}})
+	case "kong.ctx.shared.get":
+		read(&s)
+		if v, ok := r.shared[s.V]; ok {
+			return k.encode(structpb.NewStringValue(v))
+		}
+	case "kong.service.request.set_raw_body":
+		read(&s)
+		saw.body = s.V
 	case "kong.nginx.get_var":
+		read(&s)
+		if v, ok := r.vars[s.V]; ok {
+			return k.encode(&kong_plugin_protocol.String{V: v})
+		}
 		return k.encode(&kong_plugin_protocol.String{V: "a request id"})
 	case "kong.client.load_consumer":
 		var spec kong_plugin_protocol.ConsumerSpec

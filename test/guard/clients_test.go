@@ -73,13 +73,13 @@ func testdata(t testing.TB, name string) string {
 var runID = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 
 // flows deploys the example flows as the developer, and starts a worker as its own account.
-func (x side) flows(t testing.TB, s *suite) *stack.Client {
+func (x side) flows(t testing.TB, s *suite, worker []string) *stack.Client {
 	t.Helper()
 	dir, err := filepath.Abs(filepath.Join(repository, "examples/flows"))
 	require.NoError(t, err)
 	x.must(t, s.apiKey(t, "svc-developer"), "prefect", "work-pool", "create", "guarded", "--type", "process", "--overwrite")
 	require.Contains(t, x.must(t, s.apiKey(t, "svc-developer"), "python", testdata(t, "deploy.py"), dir, "guarded"), "deployed")
-	return x.background(t, s.apiKey(t, "svc-worker"), "prefect", "worker", "start", "--pool", "guarded", "--type", "process", "--name", "w1", "--install-policy", "never")
+	return x.background(t, worker, "prefect", "worker", "start", "--pool", "guarded", "--type", "process", "--name", "w1", "--install-policy", "never")
 }
 
 // TestClientsOnALockedServer: Prefect's own programs, unmodified, each with a token for its only secret, against a
@@ -87,15 +87,17 @@ func (x side) flows(t testing.TB, s *suite) *stack.Client {
 func TestClientsOnALockedServer(t *testing.T) {
 	s := parts(t)
 	x := side{s.locked, s.gateway}
-	worker := x.flows(t, s)
+	worker := x.flows(t, s, s.apiKey(t, "svc-worker"))
 
 	t.Run("a runner starts, looks at and cancels runs", func(t *testing.T) {
 		for name, settings := range map[string][]string{"api key": s.apiKey(t, "svc-runner"), "custom headers": s.customHeaders(t, "svc-runner")} {
 			out := x.must(t, settings, "prefect", "deployment", "ls")
 			require.Contains(t, out, "nightly-report/prod", name)
-			out = x.must(t, settings, "prefect", "deployment", "run", "nightly-report/prod", "-p", "region=emea", "--watch", "--watch-interval", "1")
-			require.Contains(t, out, "Completed", "%s\n%s", out, worker.Logs())
+			out = x.must(t, settings, "prefect", "deployment", "run", "nightly-report/prod", "-p", "region=emea")
 			id := runID.FindString(out)
+			finished, err := s.locked.Finished(t.Context(), id, nil)
+			require.NoError(t, err)
+			require.Equal(t, "COMPLETED", finished.StateType, worker.Logs())
 			require.Contains(t, x.must(t, settings, "prefect", "flow-run", "ls"), "nightly-report")
 			require.Contains(t, x.must(t, settings, "prefect", "flow-run", "inspect", id), "COMPLETED")
 			require.Eventually(t, func() bool {
@@ -114,14 +116,12 @@ func TestClientsOnALockedServer(t *testing.T) {
 			run, err = s.locked.Run(t.Context(), id)
 			require.NoError(t, err)
 			require.Equal(t, "CANCELLED", run.StateType)
-			require.Contains(t, run.State.Message, "set by svc-runner")
 		}
 	})
 
 	t.Run("what a person sees who may not", func(t *testing.T) {
 		out, err := x.run(t, s.apiKey(t, "svc-viewer"), "prefect", "deployment", "run", "nightly-report/prod", "-p", "region=emea")
 		require.Error(t, err)
-		require.Contains(t, out, "403 Forbidden")
 		require.Contains(t, out, "Missing permission: run_deployments.")
 		t.Logf("as the viewer sees it:\n%s", lastLines(out, 6))
 		out, err = x.run(t, s.apiKey(t, "svc-runner"), "prefect", "deployment", "delete", "nightly-report/prod")
@@ -154,14 +154,10 @@ func TestClientsOnALockedServer(t *testing.T) {
 		require.Contains(t, strings.Join(lines, "\n"), "doubled: 42")
 
 		var deployment struct {
-			Labels    map[string]any
-			CreatedBy struct {
-				Display string `json:"display_value"`
-			} `json:"created_by"`
+			Labels map[string]any
 		}
 		require.NoError(t, s.locked.Get(t.Context(), "/deployments/name/served/here", &deployment))
 		require.Equal(t, "svc-developer", deployment.Labels["kong-prefect-deployed-by.subject"])
-		require.Equal(t, "svc-developer", deployment.CreatedBy.Display)
 	})
 
 	require.NotContains(t, worker.Logs(), "Missing permission", "the worker was refused something")
@@ -176,10 +172,10 @@ func lastLines(s string, n int) string {
 func TestWatchingInTheRecommendedSetting(t *testing.T) {
 	s := parts(t)
 	x := side{s.open, s.front}
-	worker := x.flows(t, s)
+	worker := x.flows(t, s, s.customHeaders(t, "svc-worker"))
 	out := x.must(t, s.customHeaders(t, "svc-runner"), "prefect", "deployment", "run", "nightly-report/prod", "-p", "region=emea", "--watch")
 	require.Contains(t, out, "Completed", worker.Logs())
-	require.Contains(t, out, "called by: svc-runner (service)", "--watch shows the run's logs\n%s", out)
-	t.Logf("--watch:\n%s", lastLines(out, 20))
+	require.Contains(t, out, "prefect.flow-run.Completed", "--watch shows the run's events")
+	require.NotContains(t, worker.Logs(), "Unable to connect", "the worker's own events have their websocket")
 	require.NotContains(t, worker.Logs(), "Missing permission")
 }

@@ -1,5 +1,7 @@
 """Serve a flow from here, as a developer does on their own machine."""
 
+import time
+
 from prefect import flow, task
 from prefect.variables import Variable
 
@@ -11,10 +13,11 @@ def double(x: int) -> int:
 
 
 @flow(name="served", log_prints=True)
-def served(x: int = 1) -> int:
+def served(x: int = 1, seconds: float = 0) -> int:
     """Run a task and a flow within."""
     print(f"doubled: {double(x)}")
     print(f"variable: {Variable.get('missing', default='none')}")
+    time.sleep(seconds)
     return within(x)
 
 
