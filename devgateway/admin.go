@@ -13,7 +13,7 @@ import (
 const maxConfigBytes = 16 << 20
 
 // adminServer is as much of Kong's Admin API as a database-less Kong's tests
-// need: GET /, GET /status, GET /plugins and POST /config.
+// need: GET /, GET /status, GET /plugins, GET /consumers and POST /config.
 type adminServer struct {
 	listener net.Listener
 	server   *http.Server
@@ -37,6 +37,16 @@ func startAdmin(gw *Gateway, addr string) (*adminServer, error) {
 			data = append(data, map[string]any{"id": p.ID, "name": p.Name, "config": toJSON(p.Config)})
 		}
 		writeJSON(w, 200, map[string]any{"data": data})
+	})
+	mux.HandleFunc("GET /consumers", func(w http.ResponseWriter, r *http.Request) {
+		data := []any{}
+		query := r.URL.Query()
+		for _, c := range gw.current().decl.Consumers {
+			if !query.Has("custom_id") || c.CustomID == query.Get("custom_id") {
+				data = append(data, toJSON(c.table()))
+			}
+		}
+		writeJSON(w, 200, map[string]any{"data": data, "next": nil})
 	})
 	mux.HandleFunc("POST /config", gw.postConfig)
 	s := &adminServer{listener: l, server: &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}}

@@ -75,3 +75,27 @@ func TestEachWorkerStartsItsOwnInstance(t *testing.T) {
 	_, starts, _ := b.rec.take(6)
 	require.Len(t, starts, 3)
 }
+
+func TestAdminConsumers(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, oneRoute(t, "rec-hi", call("request.get_method", "")), func(s *Settings) { s.AdminListen = "127.0.0.1:0" })
+	status, body := post(t, b.gw.AdminURL()+"/config", "text/yaml", `
+_format_version: "3.0"
+consumers:
+- {username: alice, custom_id: "42"}
+- {username: bob}
+`)
+	require.Equal(t, 201, status, body)
+	for query, want := range map[string][]string{"": {"alice", "bob"}, "?custom_id=42": {"alice"}, "?custom_id=4": nil} {
+		resp, err := http.Get(b.gw.AdminURL() + "/consumers" + query)
+		require.NoError(t, err)
+		var list struct{ Data []struct{ Username string } }
+		require.NoError(t, json.NewDecoder(resp.Body).Decode(&list))
+		require.NoError(t, resp.Body.Close())
+		var names []string
+		for _, c := range list.Data {
+			names = append(names, c.Username)
+		}
+		require.Equal(t, want, names, query)
+	}
+}
