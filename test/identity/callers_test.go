@@ -123,6 +123,16 @@ func TestConsumerHeaders(t *testing.T) {
 	require.Equal(t, "consumer_unknown", get(t, "/consumer", serviceToken(t, s.idp, "svc-stranger"), nil).code(t))
 }
 
+// Kong's plugins can't look for custom_id; its Admin API can.
+func TestConsumerByCustomID(t *testing.T) {
+	t.Parallel()
+	saw := get(t, "/custom-id", forge(t, s.idp, map[string]any{"number": "4711"}), http.Header{"X-Consumer-Custom-Id": {"1"}}).saw(t)
+	require.Equal(t, "svc-nightly", saw.Get("X-Consumer-Username"))
+	require.Equal(t, "4711", saw.Get("X-Consumer-Custom-Id"))
+	require.Equal(t, "consumer_unknown", get(t, "/custom-id", forge(t, s.idp, map[string]any{"number": "471"}), nil).code(t))
+	require.Equal(t, "consumer_unknown", get(t, "/custom-id", serviceToken(t, s.idp, "svc-nightly"), nil).code(t), "without the claim")
+}
+
 // The anonymous consumer is for requests without any token.
 func TestAnonymous(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -95,32 +96,61 @@ func (s *suite) start(ctx context.Context) (err error) {
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the binaries: %w\n%s", err, out)
 	}
-	config, err := s.config()
-	if err != nil {
-		return err
-	}
-	s.gateway, err = stack.StartGateway(ctx, stack.GatewayOptions{
-		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: config,
-	})
-	return err
-}
-
-// config fills in testdata/kong.yml and starts the upstream.
-func (s *suite) config() (path string, err error) {
 	s.echo = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Upstream", "reached")
 		_ = json.NewEncoder(w).Encode(r.Header) // the gateway has gone
 	}))
+	// Where the gateway's Admin API is, it says once it runs: the configuration with that address follows.
+	config, err := s.config("http://127.0.0.1:1")
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(s.dir, "kong.yml")
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		return err
+	}
+	if s.gateway, err = stack.StartGateway(ctx, stack.GatewayOptions{
+		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: path, Admin: true,
+	}); err != nil {
+		return err
+	}
+	if config, err = s.config(s.gateway.AdminURL()); err != nil {
+		return err
+	}
+	return s.configure(ctx, config)
+}
+
+// config fills in testdata/kong.yml.
+func (s *suite) config(admin string) (string, error) {
 	text, err := template.ParseFiles("testdata/kong.yml")
 	if err != nil {
 		return "", err
 	}
 	var filled strings.Builder
-	if err := text.Execute(&filled, map[string]string{"Echo": s.echo.URL, "Issuer": s.idp.Issuer(), "Second": s.second.Issuer()}); err != nil {
-		return "", err
+	err = text.Execute(&filled, map[string]string{"Echo": s.echo.URL, "Issuer": s.idp.Issuer(), "Second": s.second.Issuer(), "Admin": admin})
+	return filled.String(), err
+}
+
+// configure gives the gateway another configuration, without a restart.
+func (s *suite) configure(ctx context.Context, config string) error {
+	body, err := json.Marshal(map[string]string{"config": config})
+	if err != nil {
+		return err
 	}
-	path = filepath.Join(s.dir, "kong.yml")
-	return path, os.WriteFile(path, []byte(filled.String()), 0o600)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.gateway.AdminURL()+"/config", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close() //nolint:errcheck // read-only
+	if body, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusCreated {
+		return fmt.Errorf("the new configuration: %s: %s", resp.Status, body)
+	}
+	return nil
 }
 
 func (s *suite) stop() {
