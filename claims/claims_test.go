@@ -3,6 +3,7 @@ package claims_test
 import (
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -145,6 +146,8 @@ func TestNestedGroups(t *testing.T) {
 	id, err = identityWith(t, claims.Options{Preset: "generic"}, map[string]any{"groups": []any{"/data/emea"}})
 	require.NoError(t, err)
 	require.Equal(t, []string{"/data/emea"}, id.Groups, "names stay exact unless told otherwise")
+	_, err = identityWith(t, claims.Options{Preset: "generic", GroupSeparator: "/"}, map[string]any{"groups": strings.Repeat("/a", 2*claims.MaxGroups)})
+	require.ErrorIs(t, err, claims.ErrInvalid)
 }
 
 func TestServiceAccountsByName(t *testing.T) {

@@ -134,13 +134,13 @@ func (m *Mapper) groups(r *reader) []string {
 }
 
 // withParents adds to each group the ones above it, after all that the token
-// itself names.
+// itself names. It stops at more than there may be.
 func withParents(groups []string, separator string) []string {
 	have := set(groups)
 	for _, g := range groups {
 		for {
 			at := strings.LastIndex(g, separator)
-			if at <= 0 { // a leading separator is no parent
+			if at <= 0 || len(groups) > MaxGroups { // a leading separator is no parent
 				break
 			}
 			if g = g[:at]; !have[g] {

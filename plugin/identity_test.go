@@ -296,6 +296,14 @@ func TestResourceMetadata(t *testing.T) {
 	}
 }
 
+func TestMetadataOfAPathThatIsEncoded(t *testing.T) {
+	t.Parallel()
+	w, err := newWellKnown(ResourceConfig{URL: "https://gateway.example.com/a%20b/"}, nil, false)
+	require.NoError(t, err)
+	require.Equal(t, "https://gateway.example.com/.well-known/oauth-protected-resource/a%20b", w.metadataURL)
+	require.Equal(t, "/.well-known/oauth-protected-resource/a b", w.metadataPath)
+}
+
 func TestPreciselyTheConfiguredPath(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{"/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/runs/x", "/x" + KeySetPath, ""} {

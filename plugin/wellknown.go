@@ -50,6 +50,7 @@ func newWellKnown(c ResourceConfig, issuers []string, signs bool) (wellKnown, er
 	origin := u.Scheme + "://" + u.Host
 	// RFC 9728, section 3.1: the well-known part goes between host and path.
 	path := metadataPath + strings.TrimSuffix(u.EscapedPath(), "/")
+	decoded := metadataPath + strings.TrimSuffix(u.Path, "/") // as Kong gives a request's path
 	document := map[string]any{
 		"resource":                 c.URL,
 		"authorization_servers":    issuers,
@@ -70,7 +71,7 @@ func newWellKnown(c ResourceConfig, issuers []string, signs bool) (wellKnown, er
 	if err != nil {
 		return wellKnown{}, fmt.Errorf("can't be written as JSON: %w", err)
 	}
-	return wellKnown{metadataURL: origin + path, metadataPath: path, metadata: append(data, '\n')}, nil
+	return wellKnown{metadataURL: origin + path, metadataPath: decoded, metadata: append(data, '\n')}, nil
 }
 
 // answers a request for something published; false: it asks for nothing such.
