@@ -26,7 +26,7 @@ func authorization(values []string) (token, scheme string, err error) {
 	scheme, token, spaced := strings.Cut(values[0], " ")
 	scheme = strings.ToLower(scheme)
 	if scheme != schemeBearer && scheme != schemeDPoP {
-		if looksLikeBearer(scheme) {
+		if looksLikeOurs(scheme) {
 			return "", "", refuse(ReasonMalformed, "the Authorization header must be the scheme, one space and the token")
 		}
 		return "", "", missing()
@@ -37,10 +37,11 @@ func authorization(values []string) (token, scheme string, err error) {
 	return token, scheme, nil
 }
 
-// looksLikeBearer tells a mangled bearer header ("Bearer<TAB>x", "Bearer,x")
-// from one of another scheme, which is somebody else's business.
-func looksLikeBearer(scheme string) bool {
-	return strings.HasPrefix(scheme, schemeBearer) || strings.TrimSpace(scheme) != scheme
+// looksLikeOurs tells a mangled header of ours ("Bearer<TAB>x", "DPoP,x") from
+// one of another scheme, which is somebody else's business: where it counted as
+// none, a token elsewhere or nobody would be taken in its place.
+func looksLikeOurs(scheme string) bool {
+	return strings.HasPrefix(scheme, schemeBearer) || strings.HasPrefix(scheme, schemeDPoP) || strings.TrimSpace(scheme) != scheme
 }
 
 // isToken68 checks b64token of RFC 6750 section 2.1: padding only at the end.

@@ -26,7 +26,7 @@ func TestAuthorizationHeader(t *testing.T) {
 		"another scheme":         {[]string{"Negotiate abc"}, "", token.ReasonMissing},
 		"dpop":                   {[]string{"DPoP abc"}, "abc", ""},
 		"dpop and bearer":        {[]string{"DPoP a", "Bearer a"}, "", token.ReasonDuplicate},
-		"dpop, tab":              {[]string{"DPoP\tabc"}, "", token.ReasonMissing},
+		"dpop, tab":              {[]string{"DPoP\tabc"}, "", token.ReasonMalformed},
 		"two headers":            {[]string{"Bearer a", "Bearer a"}, "", token.ReasonDuplicate},
 		"two, one basic":         {[]string{"Basic a", "Bearer a"}, "", token.ReasonDuplicate},
 		"comma-joined":           {[]string{"Bearer a, Bearer b"}, "", token.ReasonMalformed},
