@@ -128,3 +128,14 @@ func TestChallenges(t *testing.T) {
 		})
 	}
 }
+
+// Keys that can't be had, with none of before to serve: the token may be good, so it is neither refused as bad nor taken.
+func TestKeysThatCannotBeHad(t *testing.T) {
+	t.Parallel()
+	a := get(t, "/unreachable", forge(t, s.idp, map[string]any{"iss": "http://127.0.0.1:1"}), nil)
+	require.Equal(t, "keys_unavailable", a.code(t))
+	require.Equal(t, 503, a.status)
+	require.Equal(t, "5", a.header.Get("Retry-After"))
+	require.Empty(t, a.header.Get("WWW-Authenticate"))
+	require.NotContains(t, string(a.body), "127.0.0.1", "where the keys are is the operator's")
+}
