@@ -38,16 +38,3 @@ type IdentityConfig struct {
 	TokenCacheEntries    int    `json:"token_cache_entries" kong:"between=0:1000000" default:"10000" doc:"How many verified tokens are remembered, so that they aren't verified again; 0 remembers none."`
 	TokenCacheMaxSeconds int    `json:"token_cache_max_seconds" kong:"between=1:3600" default:"300" doc:"How long a token is taken without verifying it again, in seconds, never beyond its exp or the life of the key that signed it."`
 }
-
-// TriggerConfig configures prefect-trigger.
-type TriggerConfig struct {
-	Prefect          PrefectConfig `json:"prefect" kong:"required" doc:"The Prefect server that runs the deployment."`
-	Deployment       string        `json:"deployment" kong:"required,len_min=3" doc:"The deployment that this route starts, as flow/deployment or by its id."`
-	AllowRoles       []string      `json:"allow_roles" kong:"required,len_min=1" doc:"Roles of which a caller must have one."`
-	BusinessFunction string        `json:"business_function" kong:"len_min=1" doc:"The business function this route serves; becomes a tag of the run."`
-	Team             string        `json:"team" kong:"len_min=1" doc:"The team that answers for this route; becomes a tag of the run."`
-	MaxBodyBytes     int           `json:"max_body_bytes" kong:"between=2:8388608" default:"1048576" doc:"The longest request body that is taken, in bytes."`
-	Stamp            StampConfig   `json:"stamp" default:"{\"write\":[\"context\",\"created_by\",\"tags\",\"labels\",\"trace_context\"],\"lifetime_hours\":168}" doc:"What is written onto the runs that this route starts."`
-	Wait             WaitConfig    `json:"wait" default:"{\"default_seconds\":0,\"max_seconds\":30}" doc:"How long answers wait for the ends of runs."`
-	Audit            AuditConfig   `json:"audit" default:"{\"required\":false,\"durable\":true}" doc:"What of this route's requests is put on record, in a process that was started with --audit."`
-}

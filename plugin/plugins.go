@@ -8,6 +8,7 @@ import (
 
 	"github.com/kong-prefect/kong-prefect/audit"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
+	"github.com/kong-prefect/kong-prefect/policy"
 	"github.com/kong-prefect/kong-prefect/prefectclient"
 	"github.com/kong-prefect/kong-prefect/signing"
 	"github.com/kong-prefect/kong-prefect/token"
@@ -57,6 +58,9 @@ type Process struct {
 	watchers map[string]watcher
 	// servers are the newest client for each API address.
 	servers map[string]*prefectclient.Client
+	// policies are the triggers', by their text: routes with the same one
+	// share it.
+	policies map[string]*policy.Policy
 }
 
 // NewProcess returns the shared parts. Close ends them.

@@ -18,8 +18,8 @@ const unavailableRetryAfter = 5 * time.Second
 // prefectProblem turns a failed call into a refusal. What Prefect said stays
 // with the operator; only what is wrong with the caller's own parameters goes
 // back.
-func (h *trigger) prefectProblem(err error) *Problem {
-	err = fmt.Errorf("deployment %q: %w", h.config.Deployment, err)
+func prefectProblem(deployment string, err error) *Problem {
+	err = fmt.Errorf("deployment %q: %w", deployment, err)
 	var failed *prefectclient.Error
 	if !errors.As(err, &failed) {
 		return &Problem{Code: CodePrefectRefused, Cause: err}
@@ -33,7 +33,7 @@ func (h *trigger) prefectProblem(err error) *Problem {
 	case CodeOutcomeUnknown:
 		p.Detail = fmt.Sprintf("If it was, Prefect has it under the idempotency_key %q.", failed.IdempotencyKey)
 	case CodeParametersInvalid:
-		p.Violations = []Violation{{Pointer: pointerOf(failed.Field), Detail: failed.Detail}}
+		p.Violations = []Violation{{Pointer: pointerOf(failed.Field), Detail: failed.Detail, Code: CodeParametersInvalid}}
 	}
 	return p
 }

@@ -132,11 +132,9 @@ func TestPrefectProblems(t *testing.T) {
 	run := prefectclient.NewFlowRun{IdempotencyKey: "k", Fingerprint: fingerprint(map[string]any{"b": 1, "a": 2})}
 	_, _, err = client.CreateFlowRun(context.Background(), d.ID, run)
 	require.NoError(t, err)
-	h := &trigger{}
-
 	run.Fingerprint = fingerprint(map[string]any{"a": 1, "b": 2})
 	_, _, err = client.CreateFlowRun(context.Background(), d.ID, run)
-	problem := h.prefectProblem(err)
+	problem := prefectProblem("flow/prod", err)
 	require.Equal(t, CodeIdempotencyKeyReused, problem.Code)
 	require.Equal(t, http.StatusUnprocessableEntity, problem.Answer("r").Status)
 
@@ -145,7 +143,7 @@ func TestPrefectProblems(t *testing.T) {
 	}
 	run.IdempotencyKey = uuid.NewString()
 	_, _, err = client.CreateFlowRun(context.Background(), d.ID, run)
-	problem = h.prefectProblem(err)
+	problem = prefectProblem("flow/prod", err)
 	require.Equal(t, CodeOutcomeUnknown, problem.Code)
 	require.Contains(t, problem.Detail, run.IdempotencyKey, "how to find out")
 	require.Equal(t, http.StatusGatewayTimeout, problem.Answer("r").Status)

@@ -45,6 +45,8 @@ type Problem struct {
 type Violation struct {
 	Pointer string `json:"pointer"`
 	Detail  string `json:"detail"`
+	// Code is the violation's own reason.
+	Code string `json:"code"`
 }
 
 // problemBase is where each code is explained: docs/problems.md.

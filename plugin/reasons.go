@@ -5,36 +5,44 @@ import (
 
 	"github.com/kong-prefect/kong-prefect/guard"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
+	"github.com/kong-prefect/kong-prefect/policy"
 	"github.com/kong-prefect/kong-prefect/token"
 )
 
 // Codes of refusals that no stage before this package gives.
 const (
-	CodeConfigInvalid       = "config_invalid"
-	CodeCrossSite           = "cross_site_request"
-	CodeHeadersTooMany      = "headers_too_many"
-	CodeConnectionForbidden = "connection_header_forbidden"
-	CodeClaimsInvalid       = "claims_invalid"
-	CodeGroupsOverage       = "groups_overage"
-	CodeIdentityMissing     = "identity_missing"
-	CodeRoleNotAllowed      = "role_not_allowed"
-	CodeMethodNotAllowed    = "method_not_allowed"
-	CodeBodyNotJSON         = "body_not_json"
-	CodeBodyNotObject       = "body_not_object"
-	CodeBodyTooLarge        = "body_too_large"
-	CodeBodyTypeUnsupported = "body_type_unsupported"
-	CodeIdempotencyKey      = "idempotency_key_invalid"
-	CodeParentStampInvalid  = "parent_stamp_invalid"
-	CodeStampFailed         = "stamp_failed"
-	CodeParametersInvalid   = "parameters_invalid"
-	CodeParameterForbidden  = "parameter_forbidden"
-	CodeDeploymentUnknown   = "deployment_unknown"
-	CodePrefectUnauthorized = "prefect_unauthorized"
-	CodePrefectUnavailable  = "prefect_unavailable"
-	CodePrefectRefused      = "prefect_refused"
-	CodePrefectBusy         = "prefect_busy"
-	CodeIdempotencyConflict = "idempotency_conflict"
-	CodeOutcomeUnknown      = "outcome_unknown"
+	CodeConfigInvalid        = "config_invalid"
+	CodeCrossSite            = "cross_site_request"
+	CodeHeadersTooMany       = "headers_too_many"
+	CodeConnectionForbidden  = "connection_header_forbidden"
+	CodeClaimsInvalid        = "claims_invalid"
+	CodeGroupsOverage        = "groups_overage"
+	CodeIdentityMissing      = "identity_missing"
+	CodeRoleNotAllowed       = "role_not_allowed"
+	CodeMethodNotAllowed     = "method_not_allowed"
+	CodeBodyNotJSON          = "body_not_json"
+	CodeBodyNotObject        = "body_not_object"
+	CodeBodyTooLarge         = "body_too_large"
+	CodeBodyTypeUnsupported  = "body_type_unsupported"
+	CodeIdempotencyKey       = "idempotency_key_invalid"
+	CodeParentStampInvalid   = "parent_stamp_invalid"
+	CodeStampFailed          = "stamp_failed"
+	CodeParametersInvalid    = "parameters_invalid"
+	CodePolicyDenied         = "policy_denied"
+	CodePathUnknown          = "path_unknown"
+	CodeQueryInvalid         = "query_invalid"
+	CodeDeploymentNotOffered = "deployment_not_offered"
+	CodeDeploymentUndecided  = "deployment_undecided"
+	CodeDeploymentPaused     = "deployment_paused"
+	CodeDeploymentNoWorkPool = "deployment_without_work_pool"
+	CodeParameterForbidden   = "parameter_forbidden"
+	CodeDeploymentUnknown    = "deployment_unknown"
+	CodePrefectUnauthorized  = "prefect_unauthorized"
+	CodePrefectUnavailable   = "prefect_unavailable"
+	CodePrefectRefused       = "prefect_refused"
+	CodePrefectBusy          = "prefect_busy"
+	CodeIdempotencyConflict  = "idempotency_conflict"
+	CodeOutcomeUnknown       = "outcome_unknown"
 
 	CodeIdempotencyKeyReused = "idempotency_key_reused"
 )
@@ -108,6 +116,24 @@ var kinds = map[string]kind{
 	CodeStampFailed:                      {500, "The run can't be stamped with its caller, so it wasn't started; the operator finds the reason in the gateway's log.", "", pluginserver.LevelErr},
 	CodeParametersInvalid:                {422, "The parameters don't fit the deployment; 'violations' lists each of them.", "", pluginserver.LevelInfo},
 	CodeParameterForbidden:               {422, "The parameters hold something that no caller may send; 'violations' lists it.", "", pluginserver.LevelNotice},
+	policy.ReasonLimit:                   {422, "The parameters are too large, too many or nested too deeply; 'violations' says where.", "", pluginserver.LevelInfo},
+	policy.ReasonBound:                   {422, "A parameter that this route sets itself can't be set by the request; leave it out.", "", pluginserver.LevelNotice},
+	policy.ReasonClaimMissing:            {403, "This run needs something that your token doesn't say of you; 'violations' names the claim. Ask the provider's administrator for it.", insufficientScope, pluginserver.LevelNotice},
+	policy.ReasonState:                   {422, "A run's state can't be set by a request; leave 'state' out.", "", pluginserver.LevelNotice},
+	policy.ReasonJobVariables:            {422, "This route doesn't let callers change how a run is executed; leave 'job_variables' out.", "", pluginserver.LevelNotice},
+	policy.ReasonWorkQueue:               {422, "This route doesn't let callers choose a work queue; leave 'work_queue_name' out.", "", pluginserver.LevelNotice},
+	policy.ReasonLabels:                  {422, "This route doesn't let callers set labels; leave 'labels' out.", "", pluginserver.LevelNotice},
+	policy.ReasonSchemaCheck:             {422, "Parameters are always checked; leave 'enforce_parameter_schema' out.", "", pluginserver.LevelNotice},
+	policy.ReasonField:                   {422, "The body holds a field of Prefect's that this route doesn't let callers set; 'violations' names it.", "", pluginserver.LevelNotice},
+	policy.ReasonFieldValue:              {422, "A field of the run has a value that it can't have; 'violations' names it.", "", pluginserver.LevelInfo},
+	policy.ReasonReserved:                {422, "A tag or label has a name that only the gateway writes; choose another.", "", pluginserver.LevelNotice},
+	CodePolicyDenied:                     {403, "You have a role here, but this isn't allowed for you now, with these parameters; ask the route's owner for its rules.", insufficientScope, pluginserver.LevelNotice},
+	CodePathUnknown:                      {404, "There is nothing at this path.", "", pluginserver.LevelInfo},
+	CodeQueryInvalid:                     {400, "The query can't be read.", "", pluginserver.LevelInfo},
+	CodeDeploymentNotOffered:             {404, "There is no deployment of this name that may be started here; ask the route's owner which there are.", "", pluginserver.LevelInfo},
+	CodeDeploymentUndecided:              {403, "This route starts nothing for a caller like you; ask its owner.", insufficientScope, pluginserver.LevelNotice},
+	CodeDeploymentPaused:                 {503, "This route's deployment is paused, which isn't your fault; its operator finds it in the gateway's log.", "", pluginserver.LevelErr},
+	CodeDeploymentNoWorkPool:             {503, "Nothing executes this route's deployment now, which isn't your fault; its operator finds it in the gateway's log.", "", pluginserver.LevelErr},
 	CodeDeploymentUnknown:                {502, "This route's deployment doesn't exist; its operator finds the name in the gateway's log.", "", pluginserver.LevelErr},
 	CodePrefectUnauthorized:              {502, "The workflow engine can't be used now; its operator finds the reason in the gateway's log.", "", pluginserver.LevelErr},
 	CodePrefectUnavailable:               {503, "The workflow engine can't be reached now; try again, with the same Idempotency-Key.", "", pluginserver.LevelErr},

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/kong-prefect/kong-prefect/pluginserver"
 	"github.com/kong-prefect/kong-prefect/prefectclient"
 )
 
@@ -47,13 +46,13 @@ func (p *Process) watcher(apiURL string) (*prefectclient.Watcher, error) {
 // answerInTime answers with the run that Prefect has. Where the route or the
 // caller wants to wait, it is the run in its final state, or 202 and the link
 // to its status when time ran out.
-func (h *trigger) answerInTime(ctx context.Context, prefer []string, run prefectclient.FlowRun, created bool) (*started, *Problem) {
-	wait, asked := h.wait(prefer)
+func (h *trigger) answerInTime(ctx context.Context, o order, deployment string, run prefectclient.FlowRun, created bool) (*reply, *Problem) {
+	wait, asked := h.wait(o.prefer)
 	if wait <= 0 {
-		return h.answer(run, created)
+		return h.answer(o, deployment, run, created)
 	}
 	run, ended := h.await(ctx, wait, run)
-	s, problem := h.answer(run, created)
+	s, problem := h.answer(o, deployment, run, created)
 	if problem != nil {
 		return nil, problem
 	}
@@ -121,14 +120,4 @@ func preferredWait(values []string) (seconds int, asked bool) {
 		}
 	}
 	return 0, false
-}
-
-// preferOf finds the header among those of a request.
-func preferOf(headers []pluginserver.Header) (values []string) {
-	for _, h := range headers {
-		if h.Name == "prefer" {
-			values = append(values, h.Values...)
-		}
-	}
-	return values
 }

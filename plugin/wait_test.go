@@ -9,7 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/kong-prefect/kong-prefect/pluginserver"
 	"github.com/kong-prefect/kong-prefect/prefectclient"
 )
 
@@ -53,14 +52,14 @@ func TestAnswersWait(t *testing.T) {
 		require.NoError(t, err)
 		return run
 	}
-	answer := func(h *trigger, prefer string, run prefectclient.FlowRun, created bool) (*started, Run) {
-		s, problem := h.answerInTime(ctx, []string{prefer}, run, created)
+	answer := func(h *trigger, prefer string, run prefectclient.FlowRun, created bool) (*reply, Run) {
+		s, problem := h.answerInTime(ctx, order{prefer: []string{prefer}}, "flow/prod", run, created)
 		require.Nil(t, problem)
 		var body Run
 		require.NoError(t, json.Unmarshal(s.body, &body))
 		return s, body
 	}
-	applied := func(s *started) (value string) {
+	applied := func(s *reply) (value string) {
 		for _, h := range s.headers {
 			if h.Name == "Preference-Applied" {
 				value = h.Values[0]
@@ -100,9 +99,4 @@ func TestAnswersWait(t *testing.T) {
 	require.Equal(t, http.StatusCreated, s.status, "the route allows no wait")
 	_, total := server.Subscriptions()
 	require.Equal(t, 1, total, "one subscription for all of them")
-}
-
-func TestPreferOf(t *testing.T) {
-	t.Parallel()
-	require.Equal(t, []string{"a", "b"}, preferOf([]pluginserver.Header{{Name: "x"}, {Name: "prefer", Values: []string{"a", "b"}}}))
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -18,6 +19,7 @@ import (
 const (
 	MaxParameterDepth  = 32
 	MaxParameterValues = 10_000
+	MaxParametersBytes = 512 << 10 // what Prefect takes
 )
 
 // hydration is the key by which Prefect turns a value into something else: it
@@ -25,10 +27,11 @@ const (
 const hydration = "__prefect_kind"
 
 // Violation is one thing wrong with the parameters: where, as a JSON pointer
-// (RFC 6901), and what.
+// (RFC 6901), what, and the reason's stable code.
 type Violation struct {
 	Pointer string
 	Detail  string
+	Reason  string
 }
 
 // Forbidden finds what no caller may send, whatever the deployment's schema:
@@ -48,12 +51,12 @@ func (w *walker) visit(at string, v any, depth int) {
 	w.values++
 	switch {
 	case w.values == MaxParameterValues+1:
-		w.violations = append(w.violations, Violation{at, fmt.Sprintf("is more than the %d values that are allowed", MaxParameterValues)})
+		w.violations = append(w.violations, Violation{at, fmt.Sprintf("is more than the %d values that are allowed", MaxParameterValues), ReasonLimit})
 		return
 	case w.values > MaxParameterValues:
 		return
 	case depth > MaxParameterDepth:
-		w.violations = append(w.violations, Violation{at, fmt.Sprintf("is nested deeper than %d levels", MaxParameterDepth)})
+		w.violations = append(w.violations, Violation{at, fmt.Sprintf("is nested deeper than %d levels", MaxParameterDepth), ReasonLimit})
 		return
 	}
 	switch v := v.(type) {
@@ -61,17 +64,19 @@ func (w *walker) visit(at string, v any, depth int) {
 		for _, name := range slices.Sorted(maps.Keys(v)) {
 			below := at + "/" + escapePointer(name)
 			if name == hydration {
-				w.violations = append(w.violations, Violation{below, "is a name that no caller may send"})
+				w.violations = append(w.violations, Violation{below, "is a name that no caller may send", ReasonHydration})
 				continue
 			}
 			w.visit(below, v[name], depth+1)
 		}
 	case []any:
 		for i, item := range v {
-			w.visit(fmt.Sprintf("%s/%d", at, i), item, depth+1)
+			w.visit(pointerTo(at, i), item, depth+1)
 		}
 	}
 }
+
+func pointerTo(at string, i int) string { return at + "/" + strconv.Itoa(i) }
 
 func escapePointer(name string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
@@ -138,7 +143,7 @@ func (s *ParameterSchema) Check(parameters map[string]any) []Violation {
 	var violations []Violation
 	for name := range parameters {
 		if !s.declared[name] && !s.open {
-			violations = append(violations, Violation{"/" + escapePointer(name), "is no parameter of this flow"})
+			violations = append(violations, Violation{"/" + escapePointer(name), "is no parameter of this flow", ReasonInvalid})
 		}
 	}
 	if s.schema != nil {
@@ -161,7 +166,7 @@ func appendLeaves(to []Violation, e *jsonschema.ValidationError) []Violation {
 		for _, token := range e.InstanceLocation {
 			pointer += "/" + escapePointer(token)
 		}
-		return append(to, Violation{pointer, e.ErrorKind.LocalizedString(message.NewPrinter(language.English))})
+		return append(to, Violation{pointer, e.ErrorKind.LocalizedString(message.NewPrinter(language.English)), ReasonInvalid})
 	}
 	for _, cause := range e.Causes {
 		to = appendLeaves(to, cause)

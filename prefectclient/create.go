@@ -46,6 +46,9 @@ type NewFlowRun struct {
 	// JobVariables change what the worker runs, its command and environment:
 	// never take them from a stranger. Default: the deployment's.
 	JobVariables map[string]any
+	// WorkQueueName is the queue in place of the deployment's. Prefect makes
+	// the one that doesn't exist. Default: the deployment's.
+	WorkQueueName string
 }
 
 // newFlowRunBody holds every field of Prefect's body that this package sends.
@@ -57,6 +60,7 @@ type newFlowRunBody struct {
 	Labels         map[string]any `json:"labels,omitempty"`
 	IdempotencyKey string         `json:"idempotency_key"`
 	JobVariables   map[string]any `json:"job_variables,omitempty"`
+	WorkQueueName  string         `json:"work_queue_name,omitempty"`
 }
 
 // maxDisplayBytes bounds the display value, which travels in a header.
@@ -158,7 +162,7 @@ func newCreate(deploymentID uuid.UUID, run NewFlowRun, made *FlowRun) (*operatio
 	}
 	body, err := json.Marshal(newFlowRunBody{
 		Name: run.Name, Parameters: run.Parameters, Context: run.storedContext(), Tags: run.Tags,
-		Labels: run.Labels, IdempotencyKey: run.IdempotencyKey, JobVariables: run.JobVariables,
+		Labels: run.Labels, IdempotencyKey: run.IdempotencyKey, JobVariables: run.JobVariables, WorkQueueName: run.WorkQueueName,
 	})
 	if err != nil {
 		// The error may quote a value.

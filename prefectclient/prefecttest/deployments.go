@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,6 +21,8 @@ type Deployment struct {
 	// NotEnforced turns the schema's validation off.
 	NotEnforced bool
 	Paused      bool
+	// WorkPool is its work pool's name; empty: none.
+	WorkPool string
 
 	// ID and FlowID are set by AddDeployment. Deployments of the same flow
 	// share the flow's id.
@@ -45,6 +48,13 @@ func (s *Server) AddDeployment(d Deployment) Deployment {
 	}
 	s.deployments = append(s.deployments, d)
 	return d
+}
+
+// RemoveDeployment takes a deployment away.
+func (s *Server) RemoveDeployment(flow, name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deployments = slices.DeleteFunc(s.deployments, func(d Deployment) bool { return d.Flow == flow && d.Name == name })
 }
 
 func compile(schema string) *jsonschema.Schema {
@@ -120,8 +130,15 @@ func (d Deployment) body() map[string]any {
 		"labels": map[string]any{"prefect.flow.id": d.FlowID}, "work_queue_name": nil, "work_queue_id": nil,
 		"last_polled": nil, "parameter_openapi_schema": schema, "path": nil, "pull_steps": []any{}, "entrypoint": nil,
 		"storage_document_id": nil, "infrastructure_document_id": nil, "created_by": nil, "updated_by": nil,
-		"work_pool_name": nil, "status": "NOT_READY", "enforce_parameter_schema": !d.NotEnforced,
+		"work_pool_name": orNil(d.WorkPool), "status": "NOT_READY", "enforce_parameter_schema": !d.NotEnforced,
 	}
+}
+
+func orNil(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
 }
 
 func orEmpty(m map[string]any) map[string]any {

@@ -94,6 +94,7 @@ type problem struct {
 	Violations []struct {
 		Pointer string `json:"pointer"`
 		Detail  string `json:"detail"`
+		Code    string `json:"code"`
 	} `json:"violations"`
 }
 

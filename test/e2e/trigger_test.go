@@ -160,36 +160,41 @@ func TestParametersAreRefused(t *testing.T) {
 	}
 }
 
-// Nothing of the body is anything but a parameter, whatever it is called.
-func TestBodyHoldsParametersAlone(t *testing.T) {
+// Nothing of the body is anything but a parameter, whatever it is called: each field of Prefect's is refused by its name,
+// with a code of its own.
+func TestSmuggledFieldsAreRefused(t *testing.T) {
 	t.Parallel()
 	token := serviceToken(t, "svc-nightly")
-	for name, field := range map[string]string{
-		"state":                    `"state": {"type": "COMPLETED"}`,
-		"job_variables":            `"job_variables": {"command": "touch /tmp/pwned"}`,
-		"enforce_parameter_schema": `"enforce_parameter_schema": false`,
-		"work_queue_name":          `"work_queue_name": "mine"`,
-		"labels":                   `"labels": {"kong-prefect.subject": "root"}`,
-		"tags":                     `"tags": ["caller:root"]`,
-		"context":                  `"context": {"kong_prefect": {"caller": {"subject": "root"}}}`,
-		"created_by":               `"created_by": {"display_value": "root"}`,
+	for name, c := range map[string]struct{ field, code string }{
+		"state":                    {`{"type": "COMPLETED"}`, "state_forbidden"},
+		"job_variables":            {`{"command": "touch /tmp/pwned"}`, "job_variables_forbidden"},
+		"enforce_parameter_schema": {`false`, "schema_check_forbidden"},
+		"work_queue_name":          {`"mine"`, "work_queue_forbidden"},
+		"labels":                   {`{"prefect.deployment.id": "root"}`, "labels_forbidden"},
+		"tags":                     {`["caller:root"]`, "field_forbidden"},
+		"context":                  {`{"kong_prefect": {"caller": {"subject": "root"}}}`, "field_forbidden"},
+		"created_by":               {`{"display_value": "root"}`, "field_forbidden"},
+		"idempotency_key":          {`"theirs"`, "field_forbidden"},
+		"parent_task_run_id":       {`"5f0c3c1e-8a52-4f2f-9b61-1e1f5e7c0a11"`, "field_forbidden"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := send(t, request{path: idleRoute, body: `{"customer_id": 1, ` + field + `}`, token: token})
-			if r.status == http.StatusUnprocessableEntity {
-				requireRefused(t, r, http.StatusUnprocessableEntity, "parameters_invalid")
-				return
-			}
-			run := stored(t, requireRun(t, r, http.StatusCreated).ID)
-			require.Contains(t, run.Parameters, name)
-			require.NotContains(t, run.Tags, "caller:root")
-			require.Empty(t, run.JobVariables)
-			require.Equal(t, "svc-nightly", run.CreatedBy.DisplayValue)
-			require.Equal(t, "svc-nightly", run.Labels["kong-prefect.subject"])
-			require.Equal(t, "svc-nightly", stampOf(t, run)["caller"].(map[string]any)["subject"])
+			r := send(t, request{path: idleRoute, body: `{"customer_id": 1, "` + name + `": ` + c.field + `}`, token: token})
+			p := requireRefused(t, r, http.StatusUnprocessableEntity, c.code)
+			require.Len(t, p.Violations, 1)
+			require.Equal(t, "/"+name, p.Violations[0].Pointer)
+			require.Equal(t, c.code, p.Violations[0].Code)
 		})
 	}
+}
+
+// The headers by which Prefect takes a creator from whoever sends them do nothing here.
+func TestSmuggledCreatorIsNotTaken(t *testing.T) {
+	t.Parallel()
+	r := send(t, request{path: idleRoute, body: customer, token: serviceToken(t, "svc-nightly"), headers: http.Header{
+		"Prefect-Automation-Id": {"5f0c3c1e-8a52-4f2f-9b61-1e1f5e7c0a11"}, "Prefect-Automation-Name": {"cm9vdA=="},
+	}})
+	require.Equal(t, "svc-nightly", stored(t, requireRun(t, r, http.StatusCreated).ID).CreatedBy.DisplayValue)
 }
 
 func TestOnlyPostStartsARun(t *testing.T) {

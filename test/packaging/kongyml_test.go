@@ -50,7 +50,7 @@ func TestKongTakesTheShippedConfigurations(t *testing.T) {
 	for _, name := range shipped {
 		require.NoError(t, load(t, binary, read(t, name)), name)
 		for wrong, c := range map[string]struct{ old, new string }{
-			"plugins[0].config.deployment": {"        deployment: nightly-report/prod\n", ""},
+			"plugins[0].config.deployment": {"deployment: nightly-report/prod\n", "deployment: x\n"},
 			"allow_rolez":                  {"allow_roles:", "allow_rolez:"},
 			"preset":                       {"audiences: [kong-prefect]", "audiences: [kong-prefect]\n      preset: none"},
 		} {

@@ -1,0 +1,260 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/kong-prefect/kong-prefect/policy"
+	"github.com/kong-prefect/kong-prefect/prefectclient"
+)
+
+// maxDeployments bounds what a route remembers where its callers choose.
+const maxDeployments = 1024
+
+// selection says which deployment a request is for: always the same, by rules
+// over the caller and the request, or by the caller's own choice.
+type selection struct {
+	client  *prefectclient.Client
+	path    pathTemplate
+	fixed   string // the deployment, or the one that no rule chose; may be empty
+	rules   []deploymentRule
+	choices []string // patterns; empty: callers don't choose
+
+	mu    sync.Mutex
+	known map[string]*deployment
+}
+
+type deploymentRule struct {
+	when       *policy.Condition
+	deployment string
+}
+
+func newSelection(c TriggerConfig, client *prefectclient.Client) (*selection, error) {
+	s := &selection{client: client, fixed: c.Deployment, choices: c.Choose, known: map[string]*deployment{}}
+	var problems []error
+	note := func(field string, err error) {
+		if err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", field, err))
+		}
+	}
+	var err error
+	s.path, err = parsePathTemplate(c.Path)
+	note("path", err)
+	if c.Deployment != "" {
+		_, err = parseDeploymentName(c.Deployment)
+		note("deployment", err)
+	}
+	for i, d := range c.Deployments {
+		field := fmt.Sprintf("deployments[%d]", i+1)
+		_, err := parseDeploymentName(d.Deployment)
+		note(field+".deployment", err)
+		when, err := compileWhen(d.When)
+		note(field+".when", err)
+		s.rules = append(s.rules, deploymentRule{when, d.Deployment})
+	}
+	for i, pattern := range c.Choose {
+		_, err := path.Match(pattern, "")
+		if err == nil && strings.Count(pattern, "/") != 1 {
+			err = errors.New("must be a pattern of flow/deployment")
+		}
+		note(fmt.Sprintf("choose[%d]", i+1), err)
+	}
+	switch {
+	case len(c.Choose) > 0 && (c.Deployment != "" || len(c.Deployments) > 0):
+		problems = append(problems, errors.New("choose: in place of deployment and deployments, not beside them"))
+	case len(c.Choose) > 0 && !(slices.Contains(s.path.names, "flow") && slices.Contains(s.path.names, "deployment")):
+		problems = append(problems, errors.New("path: must have the parts {flow} and {deployment} where callers choose"))
+	case len(c.Choose) == 0 && c.Deployment == "" && len(c.Deployments) == 0:
+		problems = append(problems, errors.New("deployment: give deployment, deployments or choose"))
+	}
+	return s, errors.Join(problems...)
+}
+
+// compileWhen refuses what isn't known yet when a deployment is chosen.
+func compileWhen(text string) (*policy.Condition, error) {
+	when, err := policy.CompileCondition(text)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"parameters", "deployment"} {
+		if when.Uses(name) {
+			return nil, fmt.Errorf("%s isn't known where the deployment is chosen", name)
+		}
+	}
+	return when, nil
+}
+
+// choose gives the name of the deployment that the request is for.
+func (s *selection) choose(f policy.Facts) (string, *Problem) {
+	if len(s.choices) > 0 {
+		name := f.Request.Captures["flow"] + "/" + f.Request.Captures["deployment"]
+		if !s.offers(name) {
+			return "", &Problem{Code: CodeDeploymentNotOffered}
+		}
+		return name, nil
+	}
+	for i, rule := range s.rules {
+		holds, err := rule.when.Holds(f)
+		if err != nil {
+			return "", &Problem{Code: CodeDeploymentUndecided, Cause: fmt.Errorf("deployments[%d].when: %w", i+1, err)}
+		}
+		if holds {
+			return rule.deployment, nil
+		}
+	}
+	if s.fixed == "" {
+		return "", &Problem{Code: CodeDeploymentUndecided, Cause: errors.New("no rule of deployments holds, and there is no deployment for the others")}
+	}
+	return s.fixed, nil
+}
+
+// offers tells whether callers may choose a deployment.
+func (s *selection) offers(name string) bool {
+	return slices.ContainsFunc(s.choices, func(pattern string) bool {
+		matches, err := path.Match(pattern, name)
+		return err == nil && matches
+	})
+}
+
+// find resolves a chosen deployment.
+func (s *selection) find(ctx context.Context, name string) (*resolved, *Problem) {
+	d, err := s.deployment(name)
+	var r *resolved
+	if err == nil {
+		r, err = d.find(ctx)
+	}
+	if err != nil {
+		problem := prefectProblem(name, err)
+		if problem.Code == CodeDeploymentUnknown && len(s.choices) > 0 {
+			// The caller's choice, not the route's fault: and nobody learns
+			// here what exists beyond what is offered.
+			problem.Code = CodeDeploymentNotOffered
+		}
+		return nil, problem
+	}
+	return r, nil
+}
+
+func (s *selection) deployment(name string) (*deployment, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.known[name]; d != nil {
+		return d, nil
+	}
+	parsed, err := parseDeploymentName(name)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.choices) > 0 && parsed.id != uuid.Nil {
+		return nil, errors.New("callers choose by name")
+	}
+	for old := range s.known {
+		if len(s.known) < maxDeployments {
+			break
+		}
+		delete(s.known, old)
+	}
+	d := newDeployment(s.client.Route(name), parsed, time.Now)
+	s.known[name] = d
+	return d, nil
+}
+
+// forget drops a deployment of which Prefect says that it is gone.
+func (s *selection) forget(name string, gone *resolved) {
+	s.mu.Lock()
+	d := s.known[name]
+	s.mu.Unlock()
+	if d != nil {
+		d.forget(gone)
+	}
+}
+
+// pathTemplate is a path with named parts.
+type pathTemplate struct {
+	segments []string // "{name}" is a part
+	names    []string
+}
+
+func parsePathTemplate(text string) (t pathTemplate, err error) {
+	if text == "" {
+		return t, nil
+	}
+	for _, segment := range strings.Split(strings.Trim(text, "/"), "/") {
+		name, isPart := partOf(segment)
+		switch {
+		case isPart && (name == "" || slices.Contains(t.names, name)):
+			return t, fmt.Errorf("the part %s has no name, or another's", segment)
+		case !isPart && strings.ContainsAny(segment, "{}") || segment == "":
+			return t, fmt.Errorf("%q must be a text or one {part}", segment)
+		case isPart:
+			t.names = append(t.names, name)
+		}
+		t.segments = append(t.segments, segment)
+	}
+	return t, nil
+}
+
+func partOf(segment string) (name string, isPart bool) {
+	if !strings.HasPrefix(segment, "{") || !strings.HasSuffix(segment, "}") || len(segment) < 2 {
+		return "", false
+	}
+	name = segment[1 : len(segment)-1]
+	return name, !strings.ContainsAny(name, "{}")
+}
+
+// target is what a request's path says.
+type target struct {
+	base     string // the route's own path, without a run's id
+	captures map[string]string
+	runID    uuid.UUID // zero: none
+}
+
+// read matches a path, percent-decoded. A template matches from the start; one
+// more segment may be a run's id. Without a template any path does.
+func (t pathTemplate) read(decoded string) (target, bool) {
+	segments := strings.Split(strings.Trim(decoded, "/"), "/")
+	own := len(t.segments)
+	if own == 0 {
+		own = len(segments)
+		if isRunID(segments[own-1]) {
+			own--
+		}
+	}
+	if len(segments) < own || len(segments) > own+1 {
+		return target{}, false
+	}
+	found := target{base: "/" + strings.Join(segments[:own], "/"), captures: map[string]string{}}
+	for i, want := range t.segments {
+		name, isPart := partOf(want)
+		switch {
+		case isPart && (segments[i] == "" || strings.ContainsRune(segments[i], '%')):
+			return target{}, false
+		case isPart:
+			found.captures[name] = segments[i]
+		case segments[i] != want:
+			return target{}, false
+		}
+	}
+	if len(segments) == own {
+		return found, true
+	}
+	if !isRunID(segments[own]) {
+		return target{}, false
+	}
+	found.runID = uuid.MustParse(segments[own])
+	return found, true
+}
+
+// isRunID knows the one form in which Prefect writes an id.
+func isRunID(segment string) bool {
+	id, err := uuid.Parse(segment)
+	return err == nil && id.String() == segment
+}

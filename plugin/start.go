@@ -1,0 +1,229 @@
+package plugin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/kong-prefect/kong-prefect/policy"
+	"github.com/kong-prefect/kong-prefect/prefectclient"
+	"github.com/kong-prefect/kong-prefect/stamp"
+)
+
+// start is the way of a POST: choose the deployment, read and check the
+// parameters, decide, stamp, and create the run.
+func (h *trigger) start(ctx context.Context, o order) (*reply, *Problem) {
+	facts := o.facts()
+	name, problem := h.selection.choose(facts)
+	if problem != nil {
+		return nil, problem
+	}
+	clientKey, problem := idempotencyKey(o.idempotencyKey)
+	if problem != nil {
+		return nil, problem
+	}
+	body, problem := readObject(o.body, o.contentType, h.config.MaxBodyBytes)
+	if problem != nil {
+		return nil, problem
+	}
+	d, problem := h.selection.find(ctx, name)
+	if problem != nil {
+		return nil, problem
+	}
+	if problem := h.executable(name, d); problem != nil {
+		return nil, problem
+	}
+	w, problem := h.wanted(o, d, body)
+	if problem != nil {
+		return nil, problem
+	}
+	w.name, w.clientKey = name, clientKey
+	facts.Deployment, facts.Parameters = d.facts, w.parameters
+	decision := h.policy.Decide(facts)
+	if !decision.Allowed {
+		return nil, &Problem{Code: CodePolicyDenied, Cause: errors.Join(h.roleNotAllowed(o).Cause, decision.Failed)}
+	}
+	w.rule = decision.Rule
+	return h.create(ctx, o, d, w)
+}
+
+// executable refuses runs that would wait for nobody knows how long. That is
+// the operator's matter, not the caller's.
+func (h *trigger) executable(name string, d *resolved) *Problem {
+	switch {
+	case d.facts.Paused && !h.config.AllowPaused:
+		return &Problem{Code: CodeDeploymentPaused, Cause: fmt.Errorf("deployment %q is paused", name)}
+	case !d.executed && !h.config.AllowWithoutWorkPool:
+		return &Problem{Code: CodeDeploymentNoWorkPool, Cause: fmt.Errorf("deployment %q has no work pool, and no process serves it", name)}
+	}
+	return nil
+}
+
+// wanted is the run that a caller asks for.
+type wanted struct {
+	name       string // the deployment's
+	clientKey  string
+	rule       string
+	parameters map[string]any // with the deployment's defaults
+	run        stamp.Run
+	fields     policy.Fields
+	// asked is what came from this request, for its fingerprint.
+	asked map[string]any
+}
+
+// wanted makes the run's parameters, and says all that is wrong with them at
+// once.
+func (h *trigger) wanted(o order, d *resolved, body map[string]any) (w wanted, problem *Problem) {
+	violations := policy.Forbidden(body)
+	members, run, refused := policy.Split(body, h.config.BodyFields, d.schema)
+	violations = append(violations, refused...)
+	if w.fields, refused = policy.ReadFields(run, stamp.ReservedTag, stamp.ReservedLabel); len(refused) > 0 {
+		violations = append(violations, refused...)
+	}
+	parameters, refused := h.bindings.Bind(d.schema, policy.Values{
+		Body: members, Query: o.query, Captures: o.target.captures, Headers: o.headers, Identity: o.caller.Identity,
+	})
+	violations = append(violations, refused...)
+	// What else came in by query, header or claim gets the same look.
+	if len(h.bindings.All()) > 0 {
+		violations = append(violations, policy.Forbidden(parameters)...)
+	}
+	w.run = d.run("", parameters)
+	w.parameters, w.asked = w.run.Parameters, parameters
+	if len(run) > 0 {
+		w.asked = map[string]any{"parameters": parameters, "fields": run}
+	}
+	violations = append(violations, d.schema.Check(w.parameters)...)
+	if size, err := json.Marshal(w.parameters); err != nil || len(size) > policy.MaxParametersBytes {
+		violations = append(violations, policy.Violation{Detail: fmt.Sprintf("are more than the %d bytes that Prefect takes", policy.MaxParametersBytes), Reason: policy.ReasonLimit})
+	}
+	return w, problemOf(violations)
+}
+
+// problemOf is one refusal for all violations. Its code is that of the gravest:
+// a smuggled name before a value that merely doesn't fit.
+func problemOf(list []policy.Violation) *Problem {
+	if len(list) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(list, func(a, b policy.Violation) int { return strings.Compare(a.Pointer, b.Pointer) })
+	list = slices.Compact(list)
+	p := &Problem{Code: CodeParametersInvalid}
+	for i, v := range list {
+		if i < maxViolations {
+			p.Violations = append(p.Violations, Violation{Pointer: v.Pointer, Detail: v.Detail, Code: v.Reason})
+		}
+		if p.Code == CodeParametersInvalid {
+			p.Code = v.Reason
+		}
+	}
+	return p
+}
+
+// maxViolations bounds an answer.
+const maxViolations = 100
+
+func (h *trigger) create(ctx context.Context, o order, d *resolved, w wanted) (*reply, *Problem) {
+	w.run.IdempotencyKey = stamp.IdempotencyKey(o.caller.Identity, d.id, w.clientKey, o.requestID)
+	cause := stamp.Cause{
+		Caller: o.caller.Identity, Roles: o.caller.Roles, Rule: w.rule, RequestID: o.requestID,
+		Team: h.config.Team, BusinessFunction: h.config.BusinessFunction,
+		Parent: o.parent, Traceparent: o.traceparent, Run: w.run,
+	}
+	trail := trailOf(ctx)
+	if problem := trail.run(h.config.Prefect.APIURL, w.name, cause); problem != nil {
+		return nil, problem
+	}
+	s, err := stamp.New(cause, h.stamp)
+	if err != nil {
+		return nil, &Problem{Code: CodeStampFailed, Cause: err}
+	}
+	if problem := trail.allowed(ctx); problem != nil {
+		return nil, problem
+	}
+	labels := maps.Clone(w.fields.Labels)
+	if labels == nil {
+		labels = map[string]any{}
+	}
+	maps.Copy(labels, s.Labels) // ours over theirs, whatever they are called
+	run, created, err := h.client.CreateFlowRun(ctx, d.id, prefectclient.NewFlowRun{
+		IdempotencyKey: w.run.IdempotencyKey,
+		Fingerprint:    fingerprint(w.asked),
+		Name:           w.fields.Name,
+		Parameters:     w.parameters,
+		Context:        s.Context,
+		Tags:           append(s.Tags, w.fields.Tags...),
+		Labels:         labels,
+		CreatedBy:      createdBy(s),
+		JobVariables:   w.fields.JobVariables,
+		WorkQueueName:  w.fields.WorkQueueName,
+	})
+	if err != nil {
+		problem := prefectProblem(w.name, err)
+		if prefectclient.ReasonOf(err) == prefectclient.ReasonDeploymentNotFound {
+			h.selection.forget(w.name, d)
+		}
+		trail.failed(ctx, problem)
+		return nil, problem
+	}
+	if err := trail.created(ctx, run, created); err != nil {
+		h.process.log.Error("a run was created and can't be put on record", "run", run.ID, "request", o.requestID, "error", err)
+	}
+	return h.answerInTime(ctx, o, w.name, run, created)
+}
+
+// Run is what a caller is told of a run.
+type Run struct {
+	ID         uuid.UUID `json:"id"`
+	Name       string    `json:"name"`
+	State      RunState  `json:"state"`
+	Deployment string    `json:"deployment"`
+	// Created is false when an earlier request with the same Idempotency-Key
+	// made the run, and where a request didn't ask for a new one.
+	Created bool  `json:"created"`
+	Links   Links `json:"links"`
+}
+
+// RunState is the run's state when the answer was made.
+type RunState struct {
+	Type string `json:"type"` // by Prefect's names: SCHEDULED, RUNNING, COMPLETED ...
+	Name string `json:"name"`
+}
+
+// Links say where to look at the run.
+type Links struct {
+	API string `json:"api"`
+	UI  string `json:"ui"`
+}
+
+// answer tells of a run that was asked for.
+func (h *trigger) answer(o order, deployment string, run prefectclient.FlowRun, created bool) (*reply, *Problem) {
+	r, problem := h.replyOf(deployment, run, created)
+	if problem != nil {
+		return nil, problem
+	}
+	if created {
+		r.status = http.StatusCreated
+	}
+	r.line = fmt.Sprintf("run: id=%s created=%t deployment=%q caller=%q issuer=%q kind=%s request_id=%s",
+		run.ID, created, deployment, o.caller.Identity.Display(), o.caller.Identity.Issuer, o.caller.Identity.Kind, o.requestID)
+	return r, nil
+}
+
+func (h *trigger) replyOf(deployment string, run prefectclient.FlowRun, created bool) (*reply, *Problem) {
+	links := Links{
+		API: strings.TrimSuffix(h.config.Prefect.APIURL, "/") + "/flow_runs/" + run.ID.String(),
+		UI:  h.uiURL + "/runs/flow-run/" + run.ID.String(),
+	}
+	return jsonReply(Run{
+		ID: run.ID, Name: run.Name, State: RunState{run.State.Type, run.State.Name},
+		Deployment: deployment, Created: created, Links: links,
+	}, header("Location", links.API))
+}
