@@ -46,6 +46,7 @@ var developer = join(runner, PermissionChangeRuns, PermissionExecuteRuns, Permis
 // starts further deployments needs the runner's role too.
 var worker = []string{
 	"connect", "see_settings", "see_flows", "see_flow_runs", "see_deployments", "see_work_pools", "see_artifacts",
+	"see_events", // it hears there that a run is to be cancelled
 	"see_concurrency_limits", "see_block_types", "see_blocks", PermissionBlockSecrets, "see_variables",
 	PermissionExecuteRuns, "control_flow_runs", "poll_work_pools", "emit_events",
 }

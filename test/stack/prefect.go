@@ -101,7 +101,10 @@ func (p *Prefect) launch(opts PrefectOptions) error {
 	env := append(p.env[:len(p.env):len(p.env)],
 		"PREFECT_UI_API_URL="+ui,
 		fmt.Sprintf("PREFECT_UI_ENABLED=%t", opts.UI))
-	if !opts.Open {
+	if opts.Open {
+		// Off by default: the logs that `--watch` shows.
+		env = append(env, "PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED=true", "PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED=true")
+	} else {
 		env = append(env, "PREFECT_SERVER_API_AUTH_STRING="+p.auth)
 	}
 	if opts.DatabaseURL != "" {
