@@ -132,6 +132,28 @@ func TestREADMEConfiguration(t *testing.T) {
 	}
 }
 
+// TestTriggerPage does the same for docs/trigger.md, and compiles each route.
+func TestTriggerPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/trigger.md")
+	require.NoError(t, err)
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	require.Len(t, blocks, 4)
+	for _, block := range blocks {
+		checkKongYAML(t, []byte(block[1]))
+		var doc struct {
+			Plugins []struct {
+				Config map[string]any `yaml:"config"`
+			} `yaml:"plugins"`
+		}
+		require.NoError(t, yaml.Unmarshal([]byte(block[1]), &doc))
+		doc.Plugins[0].Config["stamp"] = map[string]any{"write": []string{"tags"}}
+		config, err := json.Marshal(doc.Plugins[0].Config)
+		require.NoError(t, err)
+		_, err = compileTrigger(startProcess(t), config)
+		require.NoError(t, err, block[1])
+	}
+}
+
 // TestKongYAML does the same for the repository's kong.yml.
 func TestKongYAML(t *testing.T) {
 	data, err := os.ReadFile("../kong.yml")

@@ -42,7 +42,6 @@ type Bindings struct {
 	list   []Binding
 	byName map[string]Binding
 	body   map[string]bool // members of the body that the route takes
-	// Claim reads a claim where the identity isn't enough; nil: it is.
 }
 
 // Values are what a request has in each source. Names of headers are in lower
