@@ -86,9 +86,3 @@ func assertedActors(chain []claims.Actor) *assertedActor {
 	}
 	return &assertedActor{Subject: chain[0].Subject, Issuer: chain[0].Issuer, Client: chain[0].Client, Act: assertedActors(chain[1:])}
 }
-
-// keySet publishes the keys, with those that signed before and those that will
-// sign next.
-func (a *asserter) keySet() pluginserver.Answer {
-	return published(signing.MediaType, fmt.Sprintf("public, max-age=%d", signing.CacheSeconds), a.keys.JWKS())
-}

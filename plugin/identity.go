@@ -100,8 +100,8 @@ func (h *identity) compileGifts(p *Process, urls []string) error {
 			problems = append(problems, fmt.Errorf("resource.url: %w", err))
 		}
 	}
-	if h.asserter != nil {
-		h.wellKnown.keySet = h.asserter.keySet
+	if p.Signing != nil {
+		h.wellKnown.keySet = func() pluginserver.Answer { return keySet(p.Signing) }
 	}
 	return errors.Join(problems...)
 }

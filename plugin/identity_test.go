@@ -374,7 +374,7 @@ func TestAssertionKeysRotateWithOverlap(t *testing.T) {
 		return parsed
 	}
 	published := func() (set jose.JSONWebKeySet) {
-		require.NoError(t, json.Unmarshal(a.keySet().Body, &set))
+		require.NoError(t, json.Unmarshal(keySet(a.keys).Body, &set))
 		return set
 	}
 	before, old := sign(), published()

@@ -10,13 +10,14 @@ import (
 	"strings"
 
 	"github.com/kong-prefect/kong-prefect/pluginserver"
+	"github.com/kong-prefect/kong-prefect/signing"
 )
 
 // Paths that prefect-identity answers itself, to requests without a token, on
 // a route that leads there.
 const (
 	metadataPath = "/.well-known/oauth-protected-resource"
-	// KeySetPath is where upstreams find the keys of the assertion.
+	// KeySetPath is where others find the keys of assertions and stamps.
 	KeySetPath = "/.well-known/kong-prefect/jwks.json"
 )
 
@@ -102,4 +103,10 @@ func published(mediaType, cache string, body []byte) pluginserver.Answer {
 		header("Content-Type", mediaType), header("Cache-Control", cache),
 		header("X-Content-Type-Options", "nosniff"), header("Access-Control-Allow-Origin", "*"),
 	}}
+}
+
+// keySet publishes the keys, with those that signed before and those that will
+// sign next.
+func keySet(keys *signing.Keys) pluginserver.Answer {
+	return published(signing.MediaType, fmt.Sprintf("public, max-age=%d", signing.CacheSeconds), keys.JWKS())
 }
