@@ -24,7 +24,7 @@ PYTHON_ENV := PYTHONPATH=../build/python PREFECT_HOME=../build/prefect-home DO_N
 PREFECT_VENV ?= $(CURDIR)/$(VENV)
 export KONG KEEP PREFECT_VENV
 
-.PHONY: help build demo test unit lint python e2e e2e-guard fuzz bench replay vectors cc debian $(BINARIES)
+.PHONY: help build demo test unit lint python e2e e2e-guard screenshots fuzz bench replay vectors cc debian $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,13 +64,20 @@ python: $(PREFECT) $(PYDEPS) ## the Python module for flows: mypy, and its tests
 	cd python && $(PYTHON_ENV) ../$(VENV)/bin/python -m unittest discover -s tests -t .
 
 # The suite builds the binaries itself, with the race detector, while Prefect starts.
-e2e: cc debian $(PREFECT) ## the real binary between a real Prefect and a real OpenID provider (KONG=kong: on a real Kong)
+e2e: cc debian $(PREFECT) $(PYDEPS) ## the real binary between a real Prefect and a real OpenID provider (KONG=kong: on a real Kong)
 	$(GO) test -race -count=1 -run TestOnRealServer ./prefectclient
 	cd test && $(GO) test -race -count=1 -p 1 -timeout 15m ./...
 	@[ -z "$(KONG)" ] || $(GO) test -count=1 ./devgateway
 
 e2e-guard: cc debian $(PREFECT) ## Prefect's own command line, SDK, worker and web pages through the guard, and each role on each route
 	cd test && $(GO) test -race -count=1 -timeout 15m -v ./guard
+
+screenshots: $(PREFECT) $(PYDEPS) ## the picture in docs, of Prefect's own UI, by a headless Chromium
+	@command -v chromium >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core; \
+	  else echo "the screenshots need Chromium (on Debian: apt-get install chromium)" >&2; exit 1; fi; }
+	@mkdir -p docs/images
+	cd test && $(GO) test -count=1 -timeout 10m ./stamp -run 'TestScreenshots$$' -args -screenshots ../../docs/images
 
 # One process for each target, as many at once as there are processors. What a target finds it writes into the package's
 # testdata/fuzz, to be kept as a test.

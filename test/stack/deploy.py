@@ -1,6 +1,6 @@
-"""Deploy the example flows to a process work pool: deploy.py FLOWS_DIR POOL, with Prefect's settings in the environment.
+"""Deploy the example flows, or those named, to a process work pool: deploy.py FLOWS_DIR POOL [FILE:FLOW ...].
 
-Its imports take seconds, so it is started together with the server and waits for it itself.
+Prefect's settings are in the environment. Its imports take seconds, so it is started together with the server and waits for it itself.
 """
 
 import sys
@@ -30,9 +30,9 @@ def wait_for_server() -> None:
         time.sleep(0.1)
 
 
-def main(flows_dir: str, pool: str) -> None:
+def main(flows_dir: str, pool: str, *entrypoints: str) -> None:
     """Create the work pool and one deployment named prod of each flow."""
-    loaded = [flow.from_source(source=flows_dir, entrypoint=entrypoint) for entrypoint in FLOWS]
+    loaded = [flow.from_source(source=flows_dir, entrypoint=entrypoint) for entrypoint in entrypoints or FLOWS]
     wait_for_server()
     with get_client(sync_client=True) as client:
         client.create_work_pool(WorkPoolCreate(name=pool, type="process"), overwrite=True)

@@ -38,7 +38,9 @@ func freePort() (int, error) {
 	return 0, fmt.Errorf("no free port between %d and %d", portMin, portMax)
 }
 
-// freeAddr is a free port with its host.
+// FreeAddr is a free port of 127.0.0.1, with its host.
+func FreeAddr() (string, error) { return freeAddr() }
+
 func freeAddr() (string, error) {
 	port, err := freePort()
 	return fmt.Sprintf("127.0.0.1:%d", port), err

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 )
@@ -178,6 +179,19 @@ func (p *Prefect) Get(ctx context.Context, path string, out any) error {
 // Post sends body to path (below /api) and reads the answer into out.
 func (p *Prefect) Post(ctx context.Context, path string, body, out any) error {
 	return p.call(ctx, http.MethodPost, path, body, out)
+}
+
+// Patch sends body to path (below /api).
+func (p *Prefect) Patch(ctx context.Context, path string, body any) error {
+	return p.call(ctx, http.MethodPatch, path, body, nil)
+}
+
+// Command is a program of Prefect's virtual environment, with the environment of Prefect's own clients and its files
+// in home.
+func (p *Prefect) Command(ctx context.Context, home, program string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, p.bin(program), args...)
+	cmd.Env, cmd.Dir = p.clientEnv(home), home
+	return cmd
 }
 
 // call makes one request, and again on a 503: SQLite answers "database is locked" under two writers, and the product

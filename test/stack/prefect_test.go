@@ -19,7 +19,7 @@ func TestPrefectRunsAFlow(t *testing.T) {
 	prefect, err := stack.NewPrefect(stack.PrefectOptions{Venv: stack.VenvFromEnv("../../build/venv")})
 	require.NoError(t, err)
 	defer prefect.Stop()
-	worker, err := stack.NewWorker(prefect, "../../examples/flows")
+	worker, err := stack.NewWorker(prefect, stack.WorkerOptions{FlowsDir: "../../examples/flows"})
 	require.NoError(t, err)
 	defer worker.Stop()
 

@@ -11,6 +11,7 @@ import (
 type Run struct {
 	ID             string         `json:"id"`
 	Name           string         `json:"name"`
+	FlowID         string         `json:"flow_id"`
 	DeploymentID   string         `json:"deployment_id"`
 	Parameters     map[string]any `json:"parameters"`
 	Context        map[string]any `json:"context"`
@@ -18,6 +19,7 @@ type Run struct {
 	Labels         map[string]any `json:"labels"`
 	IdempotencyKey string         `json:"idempotency_key"`
 	JobVariables   map[string]any `json:"job_variables"`
+	RunCount       int            `json:"run_count"`
 	StateType      string         `json:"state_type"`
 	StateName      string         `json:"state_name"`
 	CreatedBy      *struct {

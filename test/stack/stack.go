@@ -12,9 +12,13 @@ import (
 // Options says what to start.
 type Options struct {
 	Prefect PrefectOptions
-	// FlowsDir holds the example flows. Required.
+	// FlowsDir holds the example flows, or those that Flows names. Required.
 	FlowsDir string
-	Provider provider.Options
+	// Flows are entrypoints like file.py:function. Default: the example flows.
+	Flows []string
+	// WorkerEnv is added to the worker's environment, and so to the flows'.
+	WorkerEnv []string
+	Provider  provider.Options
 	// Notice (optional) is told of every part that is up, with the time since Start. It may be called concurrently.
 	Notice func(part string, after time.Duration)
 }
@@ -45,7 +49,7 @@ func Start(ctx context.Context, opts Options) (s *Stack, err error) {
 	if s.Prefect, err = NewPrefect(opts.Prefect); err != nil {
 		return s, err
 	}
-	if s.Worker, err = NewWorker(s.Prefect, opts.FlowsDir); err != nil {
+	if s.Worker, err = NewWorker(s.Prefect, WorkerOptions{FlowsDir: opts.FlowsDir, Flows: opts.Flows, Env: opts.WorkerEnv}); err != nil {
 		return s, err
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -63,7 +67,7 @@ func Start(ctx context.Context, opts Options) (s *Stack, err error) {
 		if err := s.Worker.Deployed(ctx); err != nil {
 			return err
 		}
-		notice("two flows deployed")
+		notice("flows deployed")
 		if err := s.Worker.Ready(ctx); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -19,17 +20,28 @@ const (
 //go:embed deploy.py
 var deployScript []byte
 
+// WorkerOptions says what the worker runs.
+type WorkerOptions struct {
+	// FlowsDir holds the flows. Required.
+	FlowsDir string
+	// Flows are entrypoints like file.py:function. Default: the example flows.
+	Flows []string
+	// Env is added to the worker's environment, and so to the flows'.
+	Env []string
+}
+
 // Worker is a real process worker on the work pool that the example flows are deployed to.
 type Worker struct {
 	prefect *Prefect
+	env     []string
 	dir     string
 	deploy  *process
 	proc    *process
 }
 
-// NewWorker begins to deploy the flows of flowsDir: the script's imports run while the server is still starting.
-func NewWorker(prefect *Prefect, flowsDir string) (*Worker, error) {
-	flowsDir, err := filepath.Abs(flowsDir)
+// NewWorker begins to deploy the flows: the script's imports run while the server is still starting.
+func NewWorker(prefect *Prefect, opts WorkerOptions) (*Worker, error) {
+	flowsDir, err := filepath.Abs(opts.FlowsDir)
 	if err != nil {
 		return nil, err
 	}
@@ -37,14 +49,14 @@ func NewWorker(prefect *Prefect, flowsDir string) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{prefect: prefect, dir: dir}
+	w := &Worker{prefect: prefect, env: append(prefect.clientEnv(dir), opts.Env...), dir: dir}
 	script := filepath.Join(dir, "deploy.py")
 	if err = os.WriteFile(script, deployScript, 0o600); err == nil {
 		w.deploy, err = command{
 			name: "prefect-deploy",
 			path: prefect.bin("python"),
-			args: []string{script, flowsDir, workPool},
-			env:  prefect.clientEnv(dir),
+			args: append([]string{script, flowsDir, workPool}, opts.Flows...),
+			env:  w.env,
 			dir:  dir,
 		}.start()
 	}
@@ -66,7 +78,7 @@ func (w *Worker) Ready(ctx context.Context) error {
 		path: w.prefect.bin("prefect"),
 		args: []string{"worker", "start", "--pool", workPool, "--type", "process", "--name", "worker-1",
 			"--install-policy", "never"},
-		env: append(w.prefect.clientEnv(w.dir),
+		env: append(slices.Clone(w.env),
 			"PREFECT_WORKER_QUERY_SECONDS=1",
 			// Clients send a run's logs in batches; the default of 2 s would be waited for by every reader.
 			"PREFECT_LOGGING_TO_API_BATCH_INTERVAL=0.5"),
