@@ -42,7 +42,13 @@ type Claim struct {
 }
 
 // Grants is a checked list of grants.
-type Grants struct{ list []Grant }
+type Grants struct {
+	list []Grant
+	// named are the grants that a name in one of their lists opens; open are
+	// those without lists. Of thousands a caller's names open a few.
+	named map[string][]int
+	open  []int
+}
 
 // NewGrants checks grants against the issuers in use and returns all problems
 // at once. Where there are several issuers each grant must name its own: the
@@ -62,7 +68,29 @@ func NewGrants(list []Grant, issuers []string) (Grants, error) {
 			problems = append(problems, fmt.Errorf("roles[%d].condition: %w", i+1, err))
 		}
 	}
-	return Grants{list: checked}, errors.Join(problems...)
+	grants := Grants{list: checked, named: map[string][]int{}}
+	for i, g := range checked {
+		if !g.listed() {
+			grants.open = append(grants.open, i)
+		}
+		for _, name := range slices.Concat(g.Clients, g.Groups, g.Scopes, g.Subjects) {
+			grants.named[name] = append(grants.named[name], i)
+		}
+	}
+	return grants, errors.Join(problems...)
+}
+
+// candidates are the grants that may be a caller's, in their order: whether
+// they are, each decides for itself.
+func (g Grants) candidates(id claims.Identity) []int {
+	found := slices.Clone(g.open)
+	for _, names := range [][]string{{id.Client, id.Subject}, id.Groups, id.Scopes} {
+		for _, name := range names {
+			found = append(found, g.named[name]...)
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 func (g Grant) problems(issuers []string) (problems []error) {
@@ -106,8 +134,8 @@ func (g Grants) Advice() (advice []string) {
 // claims are those of the caller's verified token.
 func (g Grants) Roles(id claims.Identity, tokenClaims map[string]any) []string {
 	var roles []string
-	for _, grant := range g.list {
-		if !slices.Contains(roles, grant.Role) && grant.matches(id, tokenClaims) {
+	for _, i := range g.candidates(id) {
+		if grant := g.list[i]; !slices.Contains(roles, grant.Role) && grant.matches(id, tokenClaims) {
 			roles = append(roles, grant.Role)
 		}
 	}

@@ -19,6 +19,7 @@ var parts = []struct {
 	measure func(b *bench) []row
 }{
 	{"pluginserver", pluginserverRows},
+	{"policy", policyRows},
 	{"plugin", pluginRows},
 	{"token", tokenRows},
 }
