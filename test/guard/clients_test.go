@@ -178,4 +178,14 @@ func TestWatchingInTheRecommendedSetting(t *testing.T) {
 	require.Contains(t, out, "prefect.flow-run.Completed", "--watch shows the run's events")
 	require.NotContains(t, worker.Logs(), "Unable to connect", "the worker's own events have their websocket")
 	require.NotContains(t, worker.Logs(), "Missing permission")
+
+	// Prefect sends logs in batches, and stops watching with the run: this one takes long enough to be seen.
+	server := x.background(t, append(s.customHeaders(t, "svc-developer"), "PREFECT_LOGGING_TO_API_BATCH_INTERVAL=0.2"), "python", testdata(t, "serve.py"))
+	require.Eventually(t, func() bool {
+		_, err := s.open.DeploymentID(t.Context(), "served/here")
+		return err == nil
+	}, time.Minute, 200*time.Millisecond)
+	out = x.must(t, s.customHeaders(t, "svc-runner"), "prefect", "deployment", "run", "served/here", "-p", "x=21", "-p", "seconds=4", "--watch")
+	require.Contains(t, out, "doubled: 42", "--watch shows the run's logs\n%s\n%s", out, server.Logs())
+	t.Logf("--watch:\n%s", lastLines(out, 20))
 }
