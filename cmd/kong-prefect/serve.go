@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kong-prefect/kong-prefect/audit"
 	"github.com/kong-prefect/kong-prefect/ownport"
 	"github.com/kong-prefect/kong-prefect/plugin"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
@@ -33,6 +32,8 @@ type serveOptions struct {
 	rotate   time.Duration
 	listen   string
 	audit    string
+	settle   time.Duration
+	sinks    string
 	log      *slog.Logger
 }
 
@@ -71,6 +72,8 @@ it may as well be run by systemd, or beside Kong in a container of its own.`,
 	flags.DurationVar(&o.rotate, "rotate-keys-every", 90*24*time.Hour, "the age at which a new signing key takes over; negative: never")
 	flags.StringVar(&o.listen, "listen", "", "address of the process's own HTTP port, on this machine alone: 127.0.0.1:8710; default: none")
 	flags.StringVar(&o.audit, "audit", "", "folder of the audit, made if there is none; default: none, and nothing is audited")
+	flags.DurationVar(&o.settle, "audit-settle", 90*time.Second, "age at which the run of an allowed request without a result is looked for in Prefect: longer than any request takes")
+	flags.StringVar(&o.sinks, "audit-sinks", "", "YAML file that says where the audit's records go as well: stdout, syslog, HTTP, OpenTelemetry")
 	return cmd
 }
 
@@ -108,33 +111,6 @@ func serve(ctx context.Context, o serveOptions) error {
 	defer startOwnPort(ctx, own, o.log)()
 	o.log.Info("serving", "socket", o.socket, "version", plugin.Version)
 	return server.Serve(ctx, listener, o.drain)
-}
-
-// openAudit gives the plugins the audit, where there is to be one.
-func openAudit(o serveOptions, process *plugin.Process) (closeAudit func(), err error) {
-	if o.audit == "" {
-		return func() {}, nil
-	}
-	log, err := audit.Open(audit.Options{Dir: o.audit, Signer: process.Signing, Logger: o.log})
-	if err != nil {
-		return nil, err
-	}
-	process.Audit = log
-	ctx, cancel := context.WithCancel(context.Background())
-	following := make(chan struct{})
-	go func() {
-		defer close(following)
-		if err := log.FollowOutcomes(ctx, process, audit.OutcomeOptions{}); err != nil && ctx.Err() == nil {
-			o.log.Error("the outcomes of runs are not followed any more", "error", err)
-		}
-	}()
-	return func() {
-		cancel()
-		<-following
-		if err := log.Close(); err != nil {
-			o.log.Error("closing the audit", "error", err)
-		}
-	}, nil
 }
 
 func openKeys(o serveOptions) (*signing.Keys, error) {
