@@ -215,3 +215,17 @@ func TestSinkSettings(t *testing.T) {
 		})
 	}
 }
+
+func TestDocumentedSinks(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../docs/audit.md")
+	require.NoError(t, err)
+	_, rest, found := bytes.Cut(page, []byte("```yaml\n"))
+	require.True(t, found)
+	settings, _, _ := bytes.Cut(rest, []byte("```"))
+	path := filepath.Join(t.TempDir(), "sinks.yml")
+	require.NoError(t, os.WriteFile(path, settings, 0o600))
+	sinks, err := audit.ReadSinks(path, io.Discard)
+	require.NoError(t, err)
+	require.Len(t, sinks, 5)
+}

@@ -1,5 +1,13 @@
 package plugin
 
+// GuardAuditConfig says what of the requests through the guard is put on
+// record.
+type GuardAuditConfig struct {
+	Required bool `json:"required" default:"false" doc:"Refuses every request while nothing can be put on record, also in a process that was started without --audit."`
+	Durable  bool `json:"durable" default:"true" doc:"The decision is on the disk before the request goes to Prefect. Off, it waits in a bounded queue: a killed process forgets what is in it, a full queue refuses."`
+	Reads    bool `json:"reads" default:"false" doc:"Puts allowed reads on record as well. Prefect's pages make many of them."`
+}
+
 // AuditConfig says what of this route's requests is put on record, and when.
 type AuditConfig struct {
 	Required   bool     `json:"required" default:"false" doc:"Refuses every request while nothing can be put on record, also in a process that was started without --audit."`

@@ -6,6 +6,7 @@ type GuardConfig struct {
 	APIPath      string             `json:"api_path" kong:"match=^/[%w%-%._~/]*$" default:"\"/api\"" doc:"The path of Prefect's API on the upstream, as requests reach it."`
 	Grants       []GuardGrantConfig `json:"grants" doc:"What each role may do. Unset: viewer, runner, developer, worker and owner, by Prefect Cloud's meaning, everywhere."`
 	Stamp        StampConfig        `json:"stamp" default:"{\"write\":[\"context\",\"created_by\",\"tags\",\"labels\",\"trace_context\"],\"lifetime_hours\":168}" doc:"What is written onto the runs that are started through this route."`
+	Audit        GuardAuditConfig   `json:"audit" default:"{\"required\":false,\"durable\":true,\"reads\":false}" doc:"What is put on record, in a process that was started with --audit. Refusals always are."`
 	MaxBodyBytes int                `json:"max_body_bytes" kong:"between=2:16777216" default:"2097152" doc:"The longest body that is read where a decision depends on it, in bytes. Other bodies pass unread, up to Kong's own limit."`
 }
 

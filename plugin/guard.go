@@ -29,6 +29,7 @@ type guarded struct {
 	client       *prefectclient.Client
 	apiPath      string
 	maxBodyBytes int
+	audit        GuardAuditConfig
 }
 
 func compileGuard(p *Process, data []byte) (*guarded, error) {
@@ -60,7 +61,7 @@ func compileGuard(p *Process, data []byte) (*guarded, error) {
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	return &guarded{process: p, guard: decides, client: client, apiPath: strings.TrimSuffix(c.APIPath, "/"), maxBodyBytes: c.MaxBodyBytes}, nil
+	return &guarded{process: p, guard: decides, client: client, apiPath: strings.TrimSuffix(c.APIPath, "/"), maxBodyBytes: c.MaxBodyBytes, audit: c.Audit}, nil
 }
 
 // guardReads is what prefect-guard always needs of a request. The body isn't
@@ -68,6 +69,7 @@ func compileGuard(p *Process, data []byte) (*guarded, error) {
 var guardReads = []pluginserver.Read{
 	pluginserver.ReadShared(SharedIdentity), pluginserver.ReadVar(varRequestID), pluginserver.ReadMethod(),
 	pluginserver.ReadVar(varUpstreamURI), pluginserver.ReadRawQuery(), pluginserver.ReadHeaders(),
+	pluginserver.ReadVar(varAddress),
 }
 
 // Access reads the request once, and its body once more where the decision
@@ -85,6 +87,8 @@ func (h *guarded) pass(ctx context.Context, e *pluginserver.Event) *Problem {
 	if problem != nil {
 		return problem
 	}
+	trail := trailOf(ctx)
+	trail.passing(ctx, e, request, h.audit)
 	passage, err := h.guard.Open(request)
 	if err != nil {
 		return guardProblem(err, request)
@@ -100,6 +104,9 @@ func (h *guarded) pass(ctx context.Context, e *pluginserver.Event) *Problem {
 	credential, err := h.client.Authorization(ctx)
 	if err != nil {
 		return &Problem{Code: CodePrefectUnauthorized, Cause: err}
+	}
+	if problem := trail.passed(ctx, passage, h.audit.Reads); problem != nil {
+		return problem
 	}
 	h.write(e, headers, outcome, credential)
 	return nil

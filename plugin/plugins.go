@@ -125,9 +125,9 @@ func (p *Process) Plugins() []*pluginserver.Plugin {
 			Compile: func(data []byte) pluginserver.Handler {
 				h, err := compileGuard(p, data)
 				if err != nil {
-					return p.broken(GuardName, err)
+					return p.audited(GuardName, data, p.broken(GuardName, err))
 				}
-				return h
+				return p.audited(GuardName, data, h)
 			},
 		},
 	}
@@ -163,7 +163,11 @@ func refuse(ctx context.Context, e *pluginserver.Event, realm string, p *Problem
 	}
 	level, line := p.Line(requestID)
 	e.Log(level, line)
-	if err := trailOf(ctx).refused(ctx, p, requestID); err != nil {
+	trail := trailOf(ctx)
+	if trail.log != nil && trail.event.SourceAddress == "" {
+		trail.address(ctx, e)
+	}
+	if err := trail.refused(ctx, p, requestID); err != nil {
 		e.Log(pluginserver.LevelErr, "a refusal can't be put on record: "+err.Error())
 	}
 	a := p.Answer(realm)

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/kong-prefect/kong-prefect/audit"
+	"github.com/kong-prefect/kong-prefect/guard"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
 	"github.com/kong-prefect/kong-prefect/prefectclient"
 	"github.com/kong-prefect/kong-prefect/stamp"
@@ -70,6 +71,37 @@ func (t *trail) caller(o order, c AuditConfig) {
 	t.event.RequestID = o.requestID
 	t.event.Method = o.method
 	t.event.TraceID = traceID(o.traceparent)
+	t.event.SourceAddress = o.address
+}
+
+// passing notes who asks for what at the guard.
+func (t *trail) passing(ctx context.Context, e *pluginserver.Event, r guard.Request, c GuardAuditConfig) {
+	t.config = AuditConfig{Required: c.Required, Durable: c.Durable}
+	t.event.Caller = audit.CallerOf(r.Caller)
+	t.event.Roles, t.event.RequestID, t.event.Method = r.Roles, r.RequestID, r.Method
+	t.event.Detail = r.Method + " " + r.Path
+	t.event.TraceID = traceID(r.Traceparent)
+	t.address(ctx, e)
+}
+
+// passed puts on record that a request goes to Prefect's API. Reads change
+// nothing: they are on record where the route wants it.
+func (t *trail) passed(ctx context.Context, p *guard.Passage, reads bool) *Problem {
+	t.event.Permission = p.Route.Permission
+	t.event.Rule = "permission:" + p.Route.Permission
+	read := strings.HasPrefix(p.Route.Permission, "see_") || p.Route.Permission == "connect"
+	if read && !reads {
+		return nil
+	}
+	return t.allowed(ctx)
+}
+
+// address notes where the request came from. That it can't be had stops
+// nobody.
+func (t *trail) address(ctx context.Context, e *pluginserver.Event) {
+	if address, err := e.Var(ctx, varAddress); err == nil {
+		t.event.SourceAddress = address
+	}
 }
 
 // run notes which run is asked for.

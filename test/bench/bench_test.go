@@ -22,6 +22,7 @@ var parts = []struct {
 	{"policy", policyRows},
 	{"plugin", pluginRows},
 	{"token", tokenRows},
+	{"audit", auditRows},
 }
 
 var (

@@ -19,6 +19,8 @@ type row struct {
 	Unit  string   `json:"unit"`
 	Goal  *float64 `json:"goal"`
 	Met   *bool    `json:"met"`
+
+	least bool // the goal is the least, not the most
 }
 
 func figure(name string, value float64, unit string) row {
@@ -32,9 +34,19 @@ func (r row) atMost(goal float64) row {
 	return r
 }
 
+// atLeast says what the figure should reach.
+func (r row) atLeast(goal float64) row {
+	met := r.Value >= goal
+	r.Goal, r.Met, r.least = &goal, &met, true
+	return r
+}
+
 func (r row) goal() string {
 	if r.Goal == nil {
 		return ""
+	}
+	if r.least {
+		return fmt.Sprintf("≥ %.4g", *r.Goal)
 	}
 	return fmt.Sprintf("≤ %.4g", *r.Goal)
 }
