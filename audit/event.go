@@ -40,6 +40,14 @@ const (
 	Checkpoint     Type = "checkpoint"    // with Signature over all records before it
 )
 
+// Types are all types of event.
+var Types = []Type{
+	AccessRefused, AccessAllowed,
+	RunCreated, RunRepeated, RunUnknown, RunAbsent, RunFinished,
+	CredentialRotated, ConfigurationChanged, PolicyChanged, KeysChanged,
+	ProcessStarted, ProcessStopped, Recovered, Checkpoint,
+}
+
 // Event is one thing that happened. It holds identities, never credentials: no
 // token, no secret, no header of a request gets here. An absent value is left
 // out.

@@ -2,6 +2,8 @@ package audit_test
 
 import (
 	"bytes"
+	"os"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -110,4 +112,16 @@ func TestSpreadsheetsGetNoFormula(t *testing.T) {
 		require.NoError(t, e.WriteCSV(&table))
 		require.Contains(t, table.String(), "'"+name)
 	}
+}
+
+// TestTypesAreAll holds the list of types to their constants.
+func TestTypesAreAll(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("event.go")
+	require.NoError(t, err)
+	var declared []audit.Type
+	for _, match := range regexp.MustCompile(`(?m)^\t\w+ +Type = "(.+?)"`).FindAllStringSubmatch(string(source), -1) {
+		declared = append(declared, audit.Type(match[1]))
+	}
+	require.Equal(t, declared, audit.Types)
 }

@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
-	"text/tabwriter"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,14 +16,12 @@ import (
 
 func newAuditCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "audit",
-		Short: "Ask the audit who ran what, and prove that it is complete",
-		Args:  usageArgs(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			return fmt.Errorf("%w: audit needs one of verify, query and report", errUsage)
-		},
+		Use:     "audit",
+		GroupID: groupRunning,
+		Short:   "Ask the audit who ran what, and prove that it is complete",
+		Example: "  kong-prefect audit query /var/lib/kong-prefect/audit --caller svc-nightly",
 	}
-	cmd.AddCommand(newAuditVerifyCommand(), newAuditQueryCommand(), newAuditReportCommand())
+	holds(cmd, newAuditVerifyCommand(), newAuditQueryCommand(), newAuditReportCommand())
 	return cmd
 }
 
@@ -40,6 +37,8 @@ func (p *auditProof) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&p.keys, "keys", nil, "a published key set of the gateway, a JWKS file; several times where keys have changed")
 	f.Uint64Var(&p.first, "first", 1, "number of the oldest record that must be here, where older files are archived")
 	f.StringVar(&p.expected, "expect", "", "a checkpoint that was kept elsewhere, a file; the log must still hold it")
+	fileFlag(cmd, "keys", "json")
+	fileFlag(cmd, "expect", "json")
 }
 
 func (p *auditProof) verify(dir string) (audit.Report, error) {
@@ -80,7 +79,8 @@ nothing in the folder shows it. Keep checkpoint.json somewhere else now and
 then, and give it with --expect.`,
 		Example: `  curl -s http://127.0.0.1:8090/.well-known/jwks.json > keys.json
   kong-prefect audit verify /var/lib/kong-prefect/audit --keys keys.json`,
-		Args: usageArgs(cobra.ExactArgs(1)),
+		Args:              usageArgs(cobra.ExactArgs(1)),
+		ValidArgsFunction: aDirectory,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			report, err := proof.verify(args[0])
 			if err != nil {
@@ -103,27 +103,27 @@ then, and give it with --expect.`,
 }
 
 func tellProof(out io.Writer, r audit.Report) error {
-	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "records\t%d\t(%d to %d, %d files)\n", r.Records, r.First, r.Last, r.Files)
-	fmt.Fprintf(t, "time\t%s\tto %s\n", r.From.Format(time.RFC3339), r.To.Format(time.RFC3339))
-	fmt.Fprintf(t, "checkpoints\t%d\tsigned up to record %d\n", r.Checkpoints, r.Signed)
+	t := screenOf(out).table()
+	t.row("records", r.Records, fmt.Sprintf("(%d to %d, %d files)", r.First, r.Last, r.Files))
+	t.row("time", r.From.Format(time.RFC3339), "to "+r.To.Format(time.RFC3339))
+	t.row("checkpoints", r.Checkpoints, fmt.Sprintf("signed up to record %d", r.Signed))
 	if r.TornBytes > 0 {
-		fmt.Fprintf(t, "torn\t%d B\tof a record that a killed process was writing\n", r.TornBytes)
+		t.row("torn", fmt.Sprintf("%d B", r.TornBytes), "of a record that a killed process was writing")
 	}
 	if r.Recovered > 0 {
-		fmt.Fprintf(t, "recovered\t%d\ttimes a killed process left a torn record\n", r.Recovered)
+		t.row("recovered", r.Recovered, "times a killed process left a torn record")
 	}
 	for _, d := range r.Defects {
 		where := d.File
 		if d.Line > 0 {
 			where += fmt.Sprintf(":%d", d.Line)
 		}
-		fmt.Fprintf(t, "DEFECT\t%s\t%s %s\n", d.Code, where, d.What)
+		t.row(painted{bad, "DEFECT"}, d.Code, where+" "+d.What)
 	}
 	if len(r.Defects) == 0 {
-		fmt.Fprintf(t, "verdict\tok\tnothing is missing, nothing was changed\n")
+		t.row("verdict", painted{good, "ok"}, "nothing is missing, nothing was changed")
 	}
-	return t.Flush()
+	return t.print()
 }
 
 func newAuditQueryCommand() *cobra.Command {
@@ -136,19 +136,23 @@ func newAuditQueryCommand() *cobra.Command {
 		Short: "List records by caller, deployment, run, time, outcome",
 		Example: `  kong-prefect audit query /var/lib/kong-prefect/audit --caller svc-nightly --from 2026-11-01
   kong-prefect audit query /var/lib/kong-prefect/audit --type run.finished --outcome FAILED --json`,
-		Args: usageArgs(cobra.ExactArgs(1)),
+		Args:              usageArgs(cobra.ExactArgs(1)),
+		ValidArgsFunction: aDirectory,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if q.From, q.To, err = timeSpan(from, to); err != nil {
 				return err
 			}
 			for _, t := range types {
+				if !slices.Contains(auditTypes(), t) {
+					return fmt.Errorf("%w: there is no type of record %q; there are %s", errUsage, t, oneOf(auditTypes()))
+				}
 				q.Types = append(q.Types, audit.Type(t))
 			}
 			if asJSON {
 				return queryJSON(cmd.OutOrStdout(), args[0], q)
 			}
-			return queryTable(cmd.OutOrStdout(), args[0], q)
+			return queryTable(cmd.OutOrStdout(), progressOn(cmd.ErrOrStderr()), args[0], q)
 		},
 	}
 	f := cmd.Flags()
@@ -162,6 +166,7 @@ func newAuditQueryCommand() *cobra.Command {
 	f.StringVar(&q.Outcome, "outcome", "", "a run's outcome, FAILED for instance")
 	f.StringVar(&q.Reason, "reason", "", "a refusal's code")
 	f.BoolVar(&asJSON, "json", false, "print the records as they are, one a line")
+	completeFlag(cmd, "type", auditTypes())
 	return cmd
 }
 
@@ -178,31 +183,21 @@ func queryJSON(out io.Writer, dir string, q audit.Query) error {
 	return err
 }
 
-func queryTable(out io.Writer, dir string, q audit.Query) error {
-	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "RECORD\tTIME\tTYPE\tCALLER\tDEPLOYMENT\tRUN\tRESULT")
+func queryTable(out io.Writer, p *progress, dir string, q audit.Query) error {
+	t := screenOf(out).table("RECORD", "TIME", "TYPE", "CALLER", "DEPLOYMENT", "RUN", "RESULT")
 	n := 0
 	err := audit.Find(dir, q, func(r audit.Record) bool {
 		n++
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Seq, r.Time.Format("2006-01-02 15:04:05"), r.Type,
-			printable(r.Caller.Who()), printable(r.Deployment), r.RunID, printable(r.Result()))
+		p.at("%d records found", n)
+		t.row(r.Seq, r.Time.Format("2006-01-02 15:04:05"), r.Type, r.Caller.Who(), r.Deployment, r.RunID, r.Result())
 		return true
 	})
-	fmt.Fprintf(t, "%d records\n", n)
-	if flushed := t.Flush(); err == nil {
-		err = flushed
+	p.end()
+	t.row(fmt.Sprintf("%d records", n))
+	if printed := t.print(); err == nil {
+		err = printed
 	}
 	return err
-}
-
-// printable keeps what a terminal would obey out of what a caller chose.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 {
-			return '?'
-		}
-		return r
-	}, s)
 }
 
 func newAuditReportCommand() *cobra.Command {
@@ -213,7 +208,8 @@ func newAuditReportCommand() *cobra.Command {
 		Short: "Write the evidence an auditor asks for, as a page and as CSV",
 		Example: `  kong-prefect audit report /var/lib/kong-prefect/audit --keys keys.json \
     --from 2026-10-01 --to 2026-11-01 --html october.html --csv october.csv`,
-		Args: usageArgs(cobra.ExactArgs(1)),
+		Args:              usageArgs(cobra.ExactArgs(1)),
+		ValidArgsFunction: aDirectory,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if html == "" && csv == "" {
 				return fmt.Errorf("%w: report needs --html, --csv or both", errUsage)
@@ -245,6 +241,8 @@ func newAuditReportCommand() *cobra.Command {
 	f.StringVar(&to, "to", "", "before this time. Default: now")
 	f.StringVar(&html, "html", "", "write a page to this file")
 	f.StringVar(&csv, "csv", "", "write the runs to this file, for a spreadsheet")
+	fileFlag(cmd, "html", "html")
+	fileFlag(cmd, "csv", "csv")
 	return cmd
 }
 

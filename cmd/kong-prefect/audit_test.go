@@ -54,7 +54,7 @@ func TestAuditCommands(t *testing.T) {
 		{"query with a wrong time", []string{"query", dir, "--from", "yesterday"}, exitUsage, "is no time"},
 		{"report", []string{"report", dir, "--keys", keys, "--html", page}, 0, ""},
 		{"report into nothing", []string{"report", dir, "--keys", keys}, exitUsage, "--html"},
-		{"audit alone", nil, exitUsage, "verify, query and report"},
+		{"audit alone", nil, exitUsage, "verify, query, report"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out, stderr bytes.Buffer

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,13 +13,15 @@ import (
 
 func newDumpCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "dump PLUGIN",
-		Short: "Describe a plugin, for Kong's query_cmd",
+		Use:     "dump PLUGIN",
+		GroupID: groupKong,
+		Short:   "Describe a plugin, for Kong's query_cmd",
 		Long: `Describe a plugin as Kong wants it: name, version, priority, phases and the
 schema of its configuration. Kong runs this at its start, by the setting
 pluginserver_NAME_query_cmd.`,
-		Example: "  kong-prefect dump prefect-trigger",
-		Args:    usageArgs(cobra.ExactArgs(1)),
+		Example:           "  kong-prefect dump prefect-trigger",
+		Args:              usageArgs(cobra.ExactArgs(1)),
+		ValidArgsFunction: one(pluginNames),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return dump(cmd.OutOrStdout(), args[0])
 		},
@@ -30,12 +31,10 @@ pluginserver_NAME_query_cmd.`,
 func dump(out io.Writer, name string) error {
 	process := plugin.NewProcess(slog.New(slog.DiscardHandler))
 	defer process.Close()
-	var names []string
 	for _, p := range process.Plugins() {
 		if p.Name == name {
 			return pluginserver.Dump(out, p)
 		}
-		names = append(names, p.Name)
 	}
-	return fmt.Errorf("%w: there is no plugin %q; there are: %s", errUsage, name, strings.Join(names, ", "))
+	return fmt.Errorf("%w: there is no plugin %q; there are %s", errUsage, name, oneOf(pluginNames))
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -28,10 +29,23 @@ var errFound = errors.New("not in order")
 // errUsage is in errors that say what is wrong with the command line.
 var errUsage = errors.New("wrong command line")
 
-const about = `kong-prefect is Kong's plugin server for prefect-identity and prefect-trigger,
-and the tool of those who operate it.
+const about = `kong-prefect is Kong's plugin server for prefect-identity, prefect-trigger and
+prefect-guard, and the tool of those who operate it.
 
 Kong itself calls "serve" and "dump", by its pluginserver settings.`
+
+// The groups in which help lists the commands: each command names one.
+const (
+	groupBefore  = "before"
+	groupRunning = "running"
+	groupKong    = "kong"
+)
+
+var groups = []*cobra.Group{
+	{ID: groupBefore, Title: "Before a rollout:"},
+	{ID: groupRunning, Title: "While it runs:"},
+	{ID: groupKong, Title: "What Kong calls:"},
+}
 
 const exitCodes = `
 Exit codes: 0 all is well, 1 what was examined is not in order,
@@ -44,7 +58,7 @@ func main() {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	root := newRootCommand()
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // nil would be the process's own
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	return root.ExecuteContext(ctx)
@@ -56,19 +70,16 @@ func newRootCommand() *cobra.Command {
 		Short:         "Kong's plugin server for Prefect, and its operator's tool",
 		Long:          about,
 		Version:       plugin.Version,
-		Args:          usageArgs(cobra.NoArgs),
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		RunE: func(*cobra.Command, []string) error {
-			return fmt.Errorf("%w: no command given", errUsage)
-		},
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetUsageTemplate(root.UsageTemplate() + exitCodes)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return fmt.Errorf("%w: %w", errUsage, err)
 	})
-	root.AddCommand(
+	root.AddGroup(groups...)
+	holds(root,
 		newAuditCommand(),
 		newServeCommand(),
 		newDumpCommand(),
@@ -77,6 +88,29 @@ func newRootCommand() *cobra.Command {
 		newVersionCommand(),
 	)
 	return root
+}
+
+// holds makes a command that does nothing itself, and has others below it.
+func holds(parent *cobra.Command, commands ...*cobra.Command) {
+	parent.AddCommand(commands...)
+	parent.SuggestionsMinimumDistance = 2
+	parent.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		err := fmt.Errorf("%w: unknown command %q for %q", errUsage, args[0], cmd.CommandPath())
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			err = fmt.Errorf("%w; is it %s?", err, strings.Join(near, " or "))
+		}
+		return err
+	}
+	parent.RunE = func(cmd *cobra.Command, _ []string) error {
+		var names []string
+		for _, c := range commands {
+			names = append(names, c.Name())
+		}
+		return fmt.Errorf("%w: no command given; %s has %s", errUsage, cmd.CommandPath(), strings.Join(names, ", "))
+	}
 }
 
 // usageArgs makes what cobra says of arguments a wrong command line.
@@ -94,10 +128,10 @@ func exitCode(err error, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(stderr, "kong-prefect: %v\n", err)
+	fmt.Fprintf(stderr, "%s %v\n", screenOf(stderr).paint(bad, "kong-prefect:"), err)
 	switch {
 	case errors.Is(err, errUsage):
-		fmt.Fprintln(stderr, `"kong-prefect help" shows what there is.`)
+		fmt.Fprintln(stderr, `"kong-prefect help" shows what there is, "kong-prefect help COMMAND" how it is called.`)
 		return exitUsage
 	case errors.Is(err, errFound):
 		return exitFound
@@ -108,9 +142,10 @@ func exitCode(err error, stderr io.Writer) int {
 
 func newVersionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  kong-prefect version",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), plugin.Version)
 			return err

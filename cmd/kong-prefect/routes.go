@@ -5,7 +5,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -15,8 +14,9 @@ import (
 func newRoutesCommand() *cobra.Command {
 	var role string
 	cmd := &cobra.Command{
-		Use:   "routes",
-		Short: "Print Prefect's operations and who may call them",
+		Use:     "routes",
+		GroupID: groupBefore,
+		Short:   "Print Prefect's operations and who may call them",
 		Long: `Print every operation of Prefect's API that prefect-guard lets through: the
 permission it needs, the rule for its body, how a limited caller is kept to
 their deployments, and which of the built-in roles may call it. An operation
@@ -25,18 +25,18 @@ that isn't here is refused.`,
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if role != "" && !slices.Contains(guard.BuiltinRoles(), role) {
-				return fmt.Errorf("%w: --role must be one of %s", errUsage, strings.Join(guard.BuiltinRoles(), ", "))
+				return fmt.Errorf("%w: --role must be one of %s", errUsage, oneOf(guard.BuiltinRoles()))
 			}
 			return printRoutes(cmd.OutOrStdout(), role)
 		},
 	}
 	cmd.Flags().StringVar(&role, "role", "", "only what this built-in role may call")
+	completeFlag(cmd, "role", guard.BuiltinRoles())
 	return cmd
 }
 
 func printRoutes(out io.Writer, role string) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "METHOD\tPATH\tPERMISSION\tBODY\tLIMIT\tROLES")
+	t := screenOf(out).table("METHOD", "PATH", "PERMISSION", "BODY", "LIMIT", "ROLES")
 	for _, r := range guard.Routes() {
 		roles := rolesThatHold(r.Permission)
 		if role != "" && !slices.Contains(roles, role) {
@@ -46,9 +46,9 @@ func printRoutes(out io.Writer, role string) error {
 		if body == "" {
 			body = "-"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", r.Method, r.Path, r.Permission, body, r.Limit, strings.Join(roles, ","))
+		t.row(r.Method, r.Path, r.Permission, body, r.Limit, strings.Join(roles, ","))
 	}
-	return w.Flush()
+	return t.print()
 }
 
 func rolesThatHold(permission string) (roles []string) {

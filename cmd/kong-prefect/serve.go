@@ -41,8 +41,9 @@ func newServeCommand() *cobra.Command {
 	var o serveOptions
 	var prefix string
 	cmd := &cobra.Command{
-		Use:   "serve",
-		Short: "Run the plugins, for Kong's start_cmd",
+		Use:     "serve",
+		GroupID: groupKong,
+		Short:   "Run the plugins, for Kong's start_cmd",
 		Long: `Run the plugins on a Unix socket until SIGTERM; requests under way are
 finished first. Kong runs this by the setting pluginserver_NAME_start_cmd;
 it may as well be run by systemd, or beside Kong in a container of its own.`,
@@ -74,6 +75,10 @@ it may as well be run by systemd, or beside Kong in a container of its own.`,
 	flags.StringVar(&o.audit, "audit", "", "folder of the audit, made if there is none; default: none, and nothing is audited")
 	flags.DurationVar(&o.settle, "audit-settle", 90*time.Second, "age at which the run of an allowed request without a result is looked for in Prefect: longer than any request takes")
 	flags.StringVar(&o.sinks, "audit-sinks", "", "YAML file that says where the audit's records go as well: stdout, syslog, HTTP, OpenTelemetry")
+	fileFlag(cmd, "audit-sinks", "yaml", "yml")
+	for _, folder := range []string{"kong-prefix", "audit"} {
+		must(cmd.MarkFlagDirname(folder))
+	}
 	return cmd
 }
 

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -34,8 +33,9 @@ type verifyRunOptions struct {
 func newVerifyRunCommand() *cobra.Command {
 	var o verifyRunOptions
 	cmd := &cobra.Command{
-		Use:   "verify-run RUN_ID",
-		Short: "Say whether a run's stamp is genuine, and the run unaltered",
+		Use:     "verify-run RUN_ID",
+		GroupID: groupRunning,
+		Short:   "Say whether a run's stamp is genuine, and the run unaltered",
 		Long: `Read a run from Prefect and check its stamp against the gateway's published
 keys: that the gateway signed it, for this run of this deployment with these
 parameters, that it was good when the run started (or is now, where it hasn't
@@ -46,7 +46,8 @@ that Prefect's own command line uses: PREFECT_API_AUTH_STRING, PREFECT_API_KEY.`
 		Example: `  kong-prefect verify-run 4e945547-cbef-4f9e-8895-a3b76c09438f \
     --api-url http://prefect:4200/api --auth-file /run/secrets/prefect \
     --keys https://gateway.example.com/.well-known/jwks.json`,
-		Args: usageArgs(cobra.ExactArgs(1)),
+		Args:              usageArgs(cobra.ExactArgs(1)),
+		ValidArgsFunction: noFiles,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := uuid.Parse(args[0])
 			if err != nil {
@@ -126,24 +127,24 @@ func stored(run prefectclient.FlowRun, now time.Time) stamp.Stored {
 }
 
 func (v runVerdict) tell(out io.Writer) error {
-	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "run\t%s\t%s, %s\n", v.Run, v.Name, v.State)
+	t := screenOf(out).table()
+	t.row("run", v.Run, v.Name+", "+v.State)
 	if c := v.Stamp; c != nil {
-		fmt.Fprintf(t, "caller\t%s\t%s, %s of %s\n", c.Caller.Name, c.Caller.Kind, c.Caller.Subject, c.Caller.Issuer)
+		t.row("caller", c.Caller.Name, fmt.Sprintf("%s, %s of %s", c.Caller.Kind, c.Caller.Subject, c.Caller.Issuer))
 		for _, a := range c.Actors {
-			fmt.Fprintf(t, "by\t%s\t%s\n", a.Display(), a.Issuer)
+			t.row("by", a.Display(), a.Issuer)
 		}
-		fmt.Fprintf(t, "right\t%s\troles %s\n", c.Rule, strings.Join(c.Roles, ", "))
-		fmt.Fprintf(t, "stamped\t%s\tgood until %s, request %s\n",
-			c.IssuedAt.UTC().Format(time.RFC3339), c.ExpiresAt.UTC().Format(time.RFC3339), c.RequestID)
+		t.row("right", c.Rule, "roles "+strings.Join(c.Roles, ", "))
+		t.row("stamped", c.IssuedAt.UTC().Format(time.RFC3339),
+			fmt.Sprintf("good until %s, request %s", c.ExpiresAt.UTC().Format(time.RFC3339), c.RequestID))
 	}
 	for _, f := range v.Findings {
-		fmt.Fprintf(t, "WRONG\t%s\t%s\n", f.Code, f.Detail)
+		t.row(painted{bad, "WRONG"}, f.Code, f.Detail)
 	}
 	if v.Genuine {
-		fmt.Fprintf(t, "verdict\tgenuine\tsigned by the gateway, and unaltered\n")
+		t.row("verdict", painted{good, "genuine"}, "signed by the gateway, and unaltered")
 	}
-	return t.Flush()
+	return t.print()
 }
 
 // prefectCredentials are Prefect's own command line's, or a file's.
