@@ -20,6 +20,11 @@ import (
 // asked again: a changed schema counts after it at the latest.
 const deploymentAge = 30 * time.Second
 
+// refusedAge is the same for one whose runs nobody would execute now: that
+// changes with the next poll of a worker, or when somebody mends it, and until
+// then a crowd of callers shall not become a crowd at Prefect.
+const refusedAge = time.Second
+
 // deploymentName is a deployment by its id or by its names.
 type deploymentName struct {
 	id         uuid.UUID
@@ -121,6 +126,9 @@ func (d *deployment) resolve(ctx context.Context) (*resolved, error) {
 		// the deployment is ready while it asks for runs.
 		executed: found.WorkPoolName != "" || found.Status == "READY",
 		until:    d.now().Add(deploymentAge),
+	}
+	if !known.executed || known.facts.Paused {
+		known.until = d.now().Add(refusedAge)
 	}
 	if found.FlowName != "" {
 		known.facts.Name = found.FlowName + "/" + found.Name

@@ -23,6 +23,8 @@ type Deployment struct {
 	Paused      bool
 	// WorkPool is its work pool's name; empty: none.
 	WorkPool string
+	// Served says that somebody asked for its runs lately.
+	Served bool
 
 	// ID and FlowID are set by AddDeployment. Deployments of the same flow
 	// share the flow's id.
@@ -118,6 +120,10 @@ func (s *Server) deploymentByID(id uuid.UUID) reply {
 }
 
 func (d Deployment) body() map[string]any {
+	status := "NOT_READY"
+	if d.Served {
+		status = "READY"
+	}
 	schema := json.RawMessage("{}")
 	if d.ParameterSchema != "" {
 		schema = json.RawMessage(d.ParameterSchema)
@@ -130,7 +136,7 @@ func (d Deployment) body() map[string]any {
 		"labels": map[string]any{"prefect.flow.id": d.FlowID}, "work_queue_name": nil, "work_queue_id": nil,
 		"last_polled": nil, "parameter_openapi_schema": schema, "path": nil, "pull_steps": []any{}, "entrypoint": nil,
 		"storage_document_id": nil, "infrastructure_document_id": nil, "created_by": nil, "updated_by": nil,
-		"work_pool_name": orNil(d.WorkPool), "status": "NOT_READY", "enforce_parameter_schema": !d.NotEnforced,
+		"work_pool_name": orNil(d.WorkPool), "status": status, "enforce_parameter_schema": !d.NotEnforced,
 	}
 }
 

@@ -86,12 +86,13 @@ func newScene(t *testing.T, ctx context.Context) *scene {
 	return s
 }
 
-// deploy makes a deployment that no worker executes: the test itself ends the runs.
+// deploy makes a deployment in a work pool that no worker asks: the test itself ends the runs.
 func (s *scene) deploy(t *testing.T, ctx context.Context) string {
 	var flow, deployment struct{ ID string }
 	require.NoError(t, s.prefect.Post(ctx, "/flows/", map[string]any{"name": "report"}, &flow))
+	require.NoError(t, s.prefect.Post(ctx, "/work_pools/", map[string]any{"name": "unattended", "type": "process"}, nil))
 	require.NoError(t, s.prefect.Post(ctx, "/deployments/", map[string]any{
-		"name": "prod", "flow_id": flow.ID, "enforce_parameter_schema": true,
+		"name": "prod", "flow_id": flow.ID, "work_pool_name": "unattended", "enforce_parameter_schema": true,
 		"parameter_openapi_schema": map[string]any{
 			"type": "object", "properties": map[string]any{"customer": map[string]any{"type": "string"}, "note": map[string]any{"type": "string"}},
 		},
