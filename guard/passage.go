@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/kong-prefect/kong-prefect/stamp"
@@ -52,6 +53,10 @@ func (p *Passage) need(permission string) error {
 func (p *Passage) has(permission string) bool { return p.need(permission) == nil }
 
 func (p *Passage) limited() bool { return len(p.limits) > 0 }
+
+// Limits are the ones that the request must keep, so far; none: it is limited
+// by nothing.
+func (p *Passage) Limits() []Limit { return slices.Concat(p.limits...) }
 
 // NeedsBody tells whether the decision depends on the body.
 func (p *Passage) NeedsBody() bool {

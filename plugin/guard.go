@@ -93,6 +93,7 @@ func (h *guarded) pass(ctx context.Context, e *pluginserver.Event) *Problem {
 	if err != nil {
 		return guardProblem(err, request)
 	}
+	trail.way.passing(passage)
 	body, problem := h.body(ctx, e, passage)
 	if problem != nil {
 		return problem
@@ -105,6 +106,7 @@ func (h *guarded) pass(ctx context.Context, e *pluginserver.Event) *Problem {
 	if err != nil {
 		return &Problem{Code: CodePrefectUnauthorized, Cause: err}
 	}
+	trail.way.passed(passage, outcome, credential)
 	if problem := trail.passed(ctx, passage, h.audit.Reads); problem != nil {
 		return problem
 	}

@@ -156,6 +156,7 @@ func (h *identity) recognize(ctx context.Context, e *pluginserver.Event, headers
 		return r, problem
 	}
 	r.source = a.Source
+	trailOf(ctx).way.located(a.Source)
 	verified, err := h.verifier.VerifyPresented(ctx, a.Token, a.presentation)
 	if err != nil {
 		return r, tokenProblem(err, a.DPoP)
@@ -166,7 +167,9 @@ func (h *identity) recognize(ctx context.Context, e *pluginserver.Event, headers
 		return r, claimsProblem(err)
 	}
 	r.caller = Caller{Identity: id, Roles: h.grants.Roles(id, verified.Claims())}
+	trailOf(ctx).way.recognized(h, verified, r.caller)
 	r.standing, problem = is.consumer.find(ctx, e, h.consumers, r.caller)
+	trailOf(ctx).way.stands(r.standing)
 	return r, problem
 }
 

@@ -46,7 +46,10 @@ type Process struct {
 	// Audit is where decisions are put on record. Without it there is no
 	// record, and routes that demand one refuse.
 	Audit *audit.Log
-	log   *slog.Logger
+	// Withhold, where set, keeps requests back from Prefect, as
+	// [prefectclient.Options] has it: for processes that only look.
+	Withhold func(prefectclient.Request) bool
+	log      *slog.Logger
 
 	tokenCache token.CacheCounters
 	waiters    atomic.Int64 // answers that wait for a run's end
@@ -164,6 +167,7 @@ func refuse(ctx context.Context, e *pluginserver.Event, realm string, p *Problem
 	level, line := p.Line(requestID)
 	e.Log(level, line)
 	trail := trailOf(ctx)
+	trail.way.refused(p)
 	if trail.log != nil && trail.event.SourceAddress == "" {
 		trail.address(ctx, e)
 	}

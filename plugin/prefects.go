@@ -46,7 +46,7 @@ func (p *Process) prefect(c PrefectConfig) (*prefectclient.Client, error) {
 		APIURL: c.APIURL, Credentials: credentials, UserAgent: "kong-prefect/" + Version,
 		Deadline:      time.Duration(c.TimeoutMS) * time.Millisecond,
 		MaxConcurrent: c.MaxConcurrent, MaxConcurrentPerRoute: c.MaxConcurrentPerRoute,
-		Logger: p.log, OnEvent: p.prefectEvent,
+		Logger: p.log, OnEvent: p.prefectEvent, Withhold: p.Withhold,
 	})
 	if err != nil {
 		return nil, err

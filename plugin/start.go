@@ -25,6 +25,8 @@ func (h *trigger) start(ctx context.Context, o order) (*reply, *Problem) {
 	if problem != nil {
 		return nil, problem
 	}
+	way := trailOf(ctx).way
+	way.chose(name, nil)
 	clientKey, problem := idempotencyKey(o.idempotencyKey)
 	if problem != nil {
 		return nil, problem
@@ -37,6 +39,7 @@ func (h *trigger) start(ctx context.Context, o order) (*reply, *Problem) {
 	if problem != nil {
 		return nil, problem
 	}
+	way.chose(name, d)
 	if problem := h.executable(name, d); problem != nil {
 		return nil, problem
 	}
@@ -47,6 +50,7 @@ func (h *trigger) start(ctx context.Context, o order) (*reply, *Problem) {
 	w.name, w.clientKey = name, clientKey
 	facts.Deployment, facts.Parameters = d.facts, w.parameters
 	decision := h.policy.Decide(facts)
+	way.decided(h.policy, facts, decision.Rule)
 	if !decision.Allowed {
 		return nil, &Problem{Code: CodePolicyDenied, Cause: errors.Join(h.roleNotAllowed(o).Cause, decision.Failed)}
 	}
@@ -153,7 +157,7 @@ func (h *trigger) create(ctx context.Context, o order, d *resolved, w wanted) (*
 		labels = map[string]any{}
 	}
 	maps.Copy(labels, s.Labels) // ours over theirs, whatever they are called
-	run, created, err := h.client.CreateFlowRun(ctx, d.id, prefectclient.NewFlowRun{
+	asked := prefectclient.NewFlowRun{
 		IdempotencyKey: w.run.IdempotencyKey,
 		Fingerprint:    fingerprint(w.asked),
 		Name:           w.fields.Name,
@@ -164,7 +168,9 @@ func (h *trigger) create(ctx context.Context, o order, d *resolved, w wanted) (*
 		CreatedBy:      createdBy(s),
 		JobVariables:   w.fields.JobVariables,
 		WorkQueueName:  w.fields.WorkQueueName,
-	})
+	}
+	trail.way.stamped(s, asked)
+	run, created, err := h.client.CreateFlowRun(ctx, d.id, asked)
 	if err != nil {
 		problem := prefectProblem(w.name, err)
 		if prefectclient.ReasonOf(err) == prefectclient.ReasonDeploymentNotFound {
@@ -173,6 +179,7 @@ func (h *trigger) create(ctx context.Context, o order, d *resolved, w wanted) (*
 		trail.failed(ctx, problem)
 		return nil, problem
 	}
+	trail.way.repeated(run)
 	if err := trail.created(ctx, run, created); err != nil {
 		h.process.log.Error("a run was created and can't be put on record", "run", run.ID, "request", o.requestID, "error", err)
 	}

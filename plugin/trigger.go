@@ -116,6 +116,7 @@ func (h *trigger) serve(ctx context.Context, o order) (*reply, *Problem) {
 	}
 	o.parent = parent
 	o.caller.Roles = stamp.Roles(o.caller.Roles, parent)
+	trailOf(ctx).way.ordered(o)
 	if !h.policy.MayAllow(o.caller.Roles) {
 		return nil, h.roleNotAllowed(o)
 	}

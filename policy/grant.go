@@ -142,6 +142,24 @@ func (g Grants) Roles(id claims.Identity, tokenClaims map[string]any) []string {
 	return roles
 }
 
+// Given is a role and the grant that gives it.
+type Given struct {
+	Role string
+	// Grant is its place in the list, from 1 on as Kong counts.
+	Grant int
+}
+
+// Given lists every grant that matches, also those of a role that another one
+// gave already: it is for people who ask why.
+func (g Grants) Given(id claims.Identity, tokenClaims map[string]any) (given []Given) {
+	for _, i := range g.candidates(id) {
+		if grant := g.list[i]; grant.matches(id, tokenClaims) {
+			given = append(given, Given{grant.Role, i + 1})
+		}
+	}
+	return given
+}
+
 func (g Grant) matches(id claims.Identity, tokenClaims map[string]any) bool {
 	if len(g.Issuers) > 0 && !slices.Contains(g.Issuers, id.Issuer) {
 		return false

@@ -89,6 +89,10 @@ type Options struct {
 	// OnEvent is called for metrics and audit, in the goroutine of a call; it
 	// must return quickly and not call the client. Default: nothing is called.
 	OnEvent func(Event)
+	// Withhold is asked about each request before it is sent. One for which it
+	// says yes is not sent, and its call ends with [ReasonWithheld]. Default:
+	// everything is sent.
+	Withhold func(Request) bool
 }
 
 // EventKind says what an [Event] tells of.

@@ -96,6 +96,9 @@ func (c *Client) CreateFlowRun(ctx context.Context, deploymentID uuid.UUID, run 
 		return ours(made, created, deploymentID, run)
 	}
 	f.IdempotencyKey = run.IdempotencyKey
+	if f.Reason == ReasonWithheld {
+		return c.unsent(ctx, deploymentID, run, f)
+	}
 	if !f.maybeDone {
 		return FlowRun{}, false, f.Error
 	}

@@ -44,6 +44,9 @@ type answer struct {
 // attempt sends the operation once, and once more where the server refused
 // the credential and there is another one.
 func (c *Client) attempt(ctx context.Context, op *operation) (answer, *failure) {
+	if c.withholds(op) {
+		return answer{}, &failure{notSent: true, Error: &Error{Op: op.name, Reason: ReasonWithheld}}
+	}
 	for {
 		authorization, f := c.authorization(ctx, op)
 		if f != nil {

@@ -44,6 +44,9 @@ const (
 	ReasonOutcomeUnknown = "outcome_unknown"
 	// ReasonResponseInvalid: the answer was not what Prefect answers.
 	ReasonResponseInvalid = "response_invalid"
+	// ReasonWithheld: Options.Withhold didn't let the request go. Nothing was
+	// sent.
+	ReasonWithheld = "withheld"
 	// ReasonCanceled: the caller's context ended. A create that ends with it
 	// has made no run.
 	ReasonCanceled = "canceled"
