@@ -10,13 +10,17 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
 // redisReadyLimit is far above what a start takes (0.1 s).
 const redisReadyLimit = 15 * time.Second
 
-// Redis is a running redis-server with a password and nothing on disk: what it held is gone after a restart.
+// Durable are settings of a Redis that writes each change to its disk before it answers.
+var Durable = []string{"appendonly yes", "appendfsync always"}
+
+// Redis is a running redis-server with a password and, by default, nothing on disk: what it held is gone after a restart.
 type Redis struct {
 	path     string
 	dir      string
@@ -25,9 +29,9 @@ type Redis struct {
 	proc     *process
 }
 
-// StartRedis starts Debian's redis-server, and waits until it answers. Without one installed the error is
-// [ErrNotInstalled].
-func StartRedis(ctx context.Context) (*Redis, error) {
+// StartRedis starts Debian's redis-server, with further lines of its configuration, and waits until it answers. Without
+// one installed the error is [ErrNotInstalled].
+func StartRedis(ctx context.Context, further ...string) (*Redis, error) {
 	path, err := exec.LookPath("redis-server")
 	if err != nil {
 		return nil, fmt.Errorf("%w: redis-server (on Debian: apt-get install redis-server)", ErrNotInstalled)
@@ -43,6 +47,7 @@ func StartRedis(ctx context.Context) (*Redis, error) {
 	r := &Redis{path: path, dir: dir, port: port, password: rand.Text()}
 	// In a file: what stands on a command line everybody on the machine can read.
 	settings := fmt.Sprintf("bind 127.0.0.1\nport %d\nrequirepass %s\ndir %s\nsave \"\"\nappendonly no\n", port, r.password, dir)
+	settings += strings.Join(further, "\n") + "\n" // the last of a name counts
 	if err = os.WriteFile(r.settings(), []byte(settings), 0o600); err == nil {
 		err = r.Restart(ctx)
 	}
@@ -64,8 +69,14 @@ func (r *Redis) Password() string { return r.password }
 // URL is its address with the password, as Redis clients take it.
 func (r *Redis) URL() string { return "redis://:" + r.password + "@" + r.Addr() + "/0" }
 
-// Halt ends the server, as a crash would. Restart brings it back, empty, at the same address.
+// Halt ends the server. Restart brings it back, with what is on its disk, at the same address.
 func (r *Redis) Halt() { r.proc.stop() }
+
+// Kill ends the server as a crash does: nothing is told, nothing is finished.
+func (r *Redis) Kill() {
+	_ = syscall.Kill(-r.proc.pid, syscall.SIGKILL)
+	r.proc.stop()
+}
 
 // Restart starts the server, after Halt, and waits until it answers.
 func (r *Redis) Restart(ctx context.Context) (err error) {

@@ -28,9 +28,11 @@ var allowed = map[string][]string{
 	"guard":                     {"claims", "policy", "stamp", "prefectclient"},
 	"prefectclient":             {},
 	"prefectclient/prefecttest": {},
-	"plugin":                    {"pluginserver", "signing", "token", "claims", "policy", "stamp", "prefectclient", "guard", "audit"},
+	"outbox":                    {},
+	"outbox/outboxtest":         {"outbox"},
+	"plugin":                    {"pluginserver", "signing", "token", "claims", "policy", "stamp", "prefectclient", "guard", "audit", "outbox"},
 	"devgateway":                {},
-	"cmd/kong-prefect":          {"pluginserver", "plugin", "signing", "ownport", "guard", "audit", "prefectclient", "stamp"},
+	"cmd/kong-prefect":          {"pluginserver", "plugin", "signing", "ownport", "guard", "audit", "outbox", "prefectclient", "stamp"},
 	"cmd/devgateway":            {"devgateway"},
 }
 
