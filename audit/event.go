@@ -29,9 +29,9 @@ const (
 
 	// What changes who may do what.
 	CredentialRotated    Type = "credential.rotated"
-	ConfigurationChanged Type = "configuration.changed" // with ConfigDigest
-	PolicyChanged        Type = "policy.changed"        // with ConfigDigest
-	KeysChanged          Type = "keys.changed"
+	ConfigurationChanged Type = "configuration.changed" // of Object, with ConfigDigest
+	PolicyChanged        Type = "policy.changed"        // of Object, with Rights and their ConfigDigest
+	KeysChanged          Type = "keys.changed"          // of Object, an issuer or the gateway itself
 
 	// The log itself.
 	ProcessStarted Type = "process.started"
@@ -58,9 +58,8 @@ type Event struct {
 	// Node is the host that wrote the record.
 	Node string `json:"node,omitempty"`
 
-	// Plugin and Route say where in the gateway.
+	// Plugin says where in the gateway.
 	Plugin string `json:"plugin,omitempty"`
-	Route  string `json:"route,omitempty"`
 	// RequestID is Kong's, as in its logs; TraceID is W3C Trace Context's.
 	RequestID string `json:"request_id,omitempty"`
 	TraceID   string `json:"trace_id,omitempty"`
@@ -97,12 +96,25 @@ type Event struct {
 	// LatencyMicros is from the start of the plugin's event, in microseconds.
 	LatencyMicros int64 `json:"latency_us,omitempty"`
 
-	// ConfigDigest names a configuration: SHA-256, in hexadecimal.
+	// Object is what changed: a deployment or what else a configuration is
+	// for, an issuer, a server.
+	Object string `json:"object,omitempty"`
+	// ConfigDigest names a configuration, a policy or a set of keys: SHA-256,
+	// in hexadecimal. Secrets have no part in it.
 	ConfigDigest string `json:"config_digest,omitempty"`
+	// Rights are a policy, in full.
+	Rights []Right `json:"rights,omitempty"`
 	// Detail is for people.
 	Detail string `json:"detail,omitempty"`
 	// Signature is a checkpoint's, a compact JWS.
 	Signature string `json:"signature,omitempty"`
+}
+
+// Right is one line of a policy, for people to read: who may what.
+type Right struct {
+	Who  string `json:"who"`
+	May  string `json:"may"`
+	When string `json:"when,omitempty"` // a condition
 }
 
 // Caller is who acted: the identity without what only decides (groups,

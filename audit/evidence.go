@@ -13,7 +13,9 @@ type Evidence struct {
 	Proof    Report
 	// Runs that were asked for in the time, oldest first.
 	Runs []Run
-	// Rules are the pairs of rule and deployment that were used: who could.
+	// Policies are those that held in the time: who could.
+	Policies []PolicyHeld
+	// Rules are the pairs of rule and deployment that were used: who did.
 	Rules []RuleUse
 	// Refusals by caller and reason.
 	Refusals []Refusals
@@ -32,6 +34,16 @@ type Run struct {
 	Asked, Finished              time.Time // Finished is zero while nothing is known
 	Outcome                      string
 	Seq                          uint64 // of the record that says it was created
+}
+
+// PolicyHeld is one policy, and since when and until when it held.
+type PolicyHeld struct {
+	Plugin, Object string
+	Since, Until   time.Time // Until is zero while it holds
+	Rights         []Right
+	Detail         string
+	Digest         string
+	Seq            uint64
 }
 
 // RuleUse is how often a rule let callers run a deployment.
@@ -57,12 +69,18 @@ func Collect(dir string, from, to time.Time, proof Report) (Evidence, error) {
 	}
 	in := Query{From: from, To: to}
 	err := Records(dir, 0, func(r Record) bool {
+		if r.Type == PolicyChanged && (to.IsZero() || r.Time.Before(to)) {
+			c.policy(r)
+		}
 		if r.Type == RunFinished {
 			c.finished(r)
 		} else if in.Matches(r) {
 			c.record(r)
 		}
 		return true
+	})
+	c.evidence.Policies = slices.DeleteFunc(c.evidence.Policies, func(p PolicyHeld) bool {
+		return !p.Until.IsZero() && !p.Until.After(from) // over before
 	})
 	slices.SortFunc(c.evidence.Refusals, func(a, b Refusals) int { return cmp.Compare(b.Times, a.Times) })
 	slices.SortFunc(c.evidence.Rules, func(a, b RuleUse) int {
@@ -77,6 +95,18 @@ type collector struct {
 	runs     map[string]int
 	rules    map[[2]string]int
 	refusals map[[3]string]int
+}
+
+// policy takes in a policy, which ends the one before it for the same thing.
+func (c *collector) policy(r Record) {
+	for i := range c.evidence.Policies {
+		if p := &c.evidence.Policies[i]; p.Until.IsZero() && p.Plugin == r.Plugin && p.Object == r.Object {
+			p.Until = r.Time
+		}
+	}
+	c.evidence.Policies = append(c.evidence.Policies, PolicyHeld{
+		Plugin: r.Plugin, Object: r.Object, Since: r.Time, Rights: r.Rights, Detail: r.Detail, Digest: r.ConfigDigest, Seq: r.Seq,
+	})
 }
 
 func (c *collector) record(r Record) {
@@ -96,21 +126,30 @@ func (c *collector) created(r Record) {
 	}
 	c.runs[r.RunID] = len(c.evidence.Runs)
 	c.evidence.Runs = append(c.evidence.Runs, Run{
-		RunID: r.RunID, Deployment: r.Deployment, RequestID: r.RequestID, Caller: r.Caller, Roles: r.Roles,
+		RunID: r.RunID, Deployment: r.deployment(), RequestID: r.RequestID, Caller: r.Caller, Roles: r.Roles,
 		Rule: r.Rule, ParametersSHA256: r.ParametersSHA256, Asked: r.Time, Seq: r.Seq,
 	})
-	key := [2]string{r.Rule, r.Deployment}
+	key := [2]string{r.Rule, r.deployment()}
 	i, known := c.rules[key]
 	if !known {
 		i = len(c.evidence.Rules)
 		c.rules[key] = i
-		c.evidence.Rules = append(c.evidence.Rules, RuleUse{Rule: r.Rule, Deployment: r.Deployment})
+		c.evidence.Rules = append(c.evidence.Rules, RuleUse{Rule: r.Rule, Deployment: key[1]})
 	}
 	use := &c.evidence.Rules[i]
 	use.Runs++
 	if who := r.Caller.Who(); !slices.Contains(use.Callers, who) {
 		use.Callers = append(use.Callers, who)
 	}
+}
+
+// deployment is its name, or its id where nothing else is known: the guard
+// sees ids.
+func (r Record) deployment() string {
+	if r.Deployment != "" {
+		return r.Deployment
+	}
+	return r.DeploymentID
 }
 
 func (c *collector) finished(r Record) {
@@ -121,12 +160,12 @@ func (c *collector) finished(r Record) {
 }
 
 func (c *collector) refused(r Record) {
-	key := [3]string{r.Caller.Who(), r.Reason, r.Deployment}
+	key := [3]string{r.Caller.Who(), r.Reason, r.deployment()}
 	i, known := c.refusals[key]
 	if !known {
 		i = len(c.evidence.Refusals)
 		c.refusals[key] = i
-		c.evidence.Refusals = append(c.evidence.Refusals, Refusals{Caller: key[0], Reason: r.Reason, Deployment: r.Deployment})
+		c.evidence.Refusals = append(c.evidence.Refusals, Refusals{Caller: key[0], Reason: r.Reason, Deployment: key[2]})
 	}
 	c.evidence.Refusals[i].Times++
 	c.evidence.Refusals[i].Last = r.Time

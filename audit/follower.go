@@ -14,14 +14,29 @@ type follower struct {
 	prefect Prefect
 	settle  time.Duration
 
+	news chan struct{} // there is something in fresh or hinted
+
 	mu       sync.Mutex
 	runs     map[string]*pendingRun // by run id
 	requests map[string]Event       // allowed, without a result; by request and key
+
+	// Of the runs, by id:
+	fresh  map[string]bool // to be watched now
+	later  map[string]bool // to be watched at the next tick
+	hinted map[string]bool // to be asked for now
 }
 
 type pendingRun struct {
 	created Event
 	unknown int // how often in a row Prefect didn't have it
+}
+
+func newFollower(l *Log, prefect Prefect, settle time.Duration) *follower {
+	return &follower{
+		log: l, prefect: prefect, settle: settle, news: make(chan struct{}, 1),
+		runs: map[string]*pendingRun{}, requests: map[string]Event{},
+		fresh: map[string]bool{}, later: map[string]bool{}, hinted: map[string]bool{},
+	}
 }
 
 func requestOf(e Event) string { return e.RequestID + "\x00" + e.IdempotencyKey }
@@ -48,26 +63,36 @@ func (f *follower) take(r Record) {
 		delete(f.requests, requestOf(r.Event))
 		if f.runs[r.RunID] == nil {
 			f.runs[r.RunID] = &pendingRun{created: r.Event}
+			f.fresh[r.RunID] = true
+			f.tellNews()
 		}
 	case RunFinished:
 		delete(f.runs, r.RunID)
+		f.unwatch(r.RunID)
 	}
 }
 
 func (f *follower) run(ctx context.Context, o OutcomeOptions, reading <-chan error) error {
-	tick := time.NewTicker(o.Every)
+	tick, poll := time.NewTicker(o.Every), time.NewTicker(o.PollEvery)
 	defer tick.Stop()
+	defer poll.Stop()
+	f.lookFor(ctx)
+	f.ask(ctx, f.pending())
 	for {
-		f.lookFor(ctx)
-		f.ask(ctx)
+		f.watch()
 		select {
 		case <-ctx.Done():
 			<-reading
 			return ctx.Err()
 		case err := <-reading:
 			return err
+		case <-f.news:
+			f.ask(ctx, f.hints())
 		case <-tick.C:
-		case <-o.Wake:
+			f.lookFor(ctx)
+			f.watchLater()
+		case <-poll.C:
+			f.ask(ctx, f.pending())
 		}
 	}
 }
@@ -75,7 +100,7 @@ func (f *follower) run(ctx context.Context, o OutcomeOptions, reading <-chan err
 // lookFor looks for the runs of requests without a result.
 func (f *follower) lookFor(ctx context.Context) {
 	for _, e := range f.unsettled() {
-		id, err := f.prefect.RunOf(ctx, e.Prefect, e.DeploymentID, e.IdempotencyKey)
+		id, startedBy, err := f.prefect.RunOf(ctx, e.Prefect, e.DeploymentID, e.IdempotencyKey)
 		if ctx.Err() != nil {
 			return
 		}
@@ -83,10 +108,15 @@ func (f *follower) lookFor(ctx context.Context) {
 			f.log.options.Logger.Warn("a request's run can't be looked for now", "request", e.RequestID, "prefect", e.Prefect, "error", err)
 			return // asked again next time
 		}
-		e.Type, e.Time, e.Reason, e.LatencyMicros = RunAbsent, time.Time{}, "", 0
+		e.Time, e.Reason, e.LatencyMicros, e.RunID = time.Time{}, "", 0, id
 		e.Detail = "looked for by its idempotency key, since its request left no result"
-		if id != "" {
-			e.Type, e.RunID = RunCreated, id
+		switch {
+		case id == "":
+			e.Type = RunAbsent
+		case startedBy != "" && startedBy != e.RequestID:
+			e.Type = RunRepeated
+		default:
+			e.Type = RunCreated
 		}
 		if err := f.log.Append(ctx, e, true); err != nil {
 			f.log.options.Logger.Error("a request's result can't be put on record", "request", e.RequestID, "error", err)
@@ -110,9 +140,9 @@ func (f *follower) unsettled() []Event {
 	return all
 }
 
-// ask looks at all runs that have not ended.
-func (f *follower) ask(ctx context.Context) {
-	for server, ids := range f.pending() {
+// ask looks at runs, by server.
+func (f *follower) ask(ctx context.Context, servers map[string][]string) {
+	for server, ids := range servers {
 		for ids := range slices.Chunk(ids, maxAsked) {
 			states, err := f.prefect.RunStates(ctx, server, ids)
 			if ctx.Err() != nil {

@@ -88,6 +88,7 @@ type Log struct {
 	options Options
 	file    *chainFile
 	queue   chan pending
+	inUse   chan Event
 
 	mu     sync.RWMutex // held to read while an event is put into the queue
 	closed bool
@@ -110,7 +111,7 @@ func Open(o Options) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}
-	l := &Log{options: o, file: file, queue: make(chan pending, o.MaxQueued), done: make(chan struct{})}
+	l := &Log{options: o, file: file, queue: make(chan pending, o.MaxQueued), inUse: make(chan Event, maxChanges), done: make(chan struct{})}
 	started, err := l.encode(Event{Type: ProcessStarted, Detail: fmt.Sprintf("pid %d", os.Getpid())})
 	if err == nil {
 		w := &writer{log: l}

@@ -30,8 +30,13 @@ type Prefect interface {
 	// RunStates answers with those of the runs that the server has.
 	RunStates(ctx context.Context, server string, runIDs []string) (map[string]RunState, error)
 	// RunOf answers with the id of the run of an idempotency key, empty where
-	// the server has none.
-	RunOf(ctx context.Context, server, deploymentID, idempotencyKey string) (runID string, err error)
+	// the server has none, and with the request that started it as far as the
+	// run tells. The deployment may be unknown.
+	RunOf(ctx context.Context, server, deploymentID, idempotencyKey string) (runID, requestID string, err error)
+	// Watch has ended called once, when there is reason to ask how the run
+	// stands: an event of the server's, or a look at the run itself. It returns
+	// at once, and an error where the run can't be watched now.
+	Watch(server, runID string, ended func()) error
 }
 
 // RunState is the state of one run.
@@ -43,15 +48,15 @@ type RunState struct {
 
 // OutcomeOptions for [Log.FollowOutcomes].
 type OutcomeOptions struct {
-	// Every is how often Prefect is asked for the runs that have not ended.
-	// Default: five seconds.
+	// Every is how often runs are looked for whose creation nobody saw, and
+	// watched that couldn't be watched before. Default: five seconds.
 	Every time.Duration
+	// PollEvery is how often Prefect is asked for all runs that have not
+	// ended, whatever events say. Default: one minute.
+	PollEvery time.Duration
 	// Settle is how old an allowed request must be before its run is looked
 	// for: longer than any request takes. Default: 90 seconds.
 	Settle time.Duration
-	// Wake, where given, makes it ask at once: a server's event said that some
-	// run has ended.
-	Wake <-chan struct{}
 }
 
 // FollowOutcomes writes how each run ended, under the identity that asked for
@@ -64,6 +69,9 @@ func (l *Log) FollowOutcomes(ctx context.Context, prefect Prefect, o OutcomeOpti
 	if o.Every <= 0 {
 		o.Every = 5 * time.Second
 	}
+	if o.PollEvery <= 0 {
+		o.PollEvery = time.Minute
+	}
 	if o.Settle <= 0 {
 		o.Settle = 90 * time.Second
 	}
@@ -72,7 +80,7 @@ func (l *Log) FollowOutcomes(ctx context.Context, prefect Prefect, o OutcomeOpti
 		return err
 	}
 	defer lock.Close()
-	f := &follower{log: l, prefect: prefect, settle: o.Settle, runs: map[string]*pendingRun{}, requests: map[string]Event{}}
+	f := newFollower(l, prefect, o.Settle)
 	// All that is on record comes first: a run whose end is there must not end
 	// twice.
 	var last uint64

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,34 @@ type states struct {
 	mu   sync.Mutex
 	runs map[string]audit.RunState
 	down bool
+
+	watched map[string]func()
+}
+
+// Watch keeps ended for the test to call.
+func (s *states) Watch(server, id string, ended func()) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down || server != "http://prefect" {
+		return errors.New("away")
+	}
+	if s.watched == nil {
+		s.watched = map[string]func(){}
+	}
+	s.watched[id] = ended
+	return nil
+}
+
+// tell gives a hint of a run that is watched.
+func (s *states) tell(id string) bool {
+	s.mu.Lock()
+	ended := s.watched[id]
+	delete(s.watched, id)
+	s.mu.Unlock()
+	if ended != nil {
+		ended()
+	}
+	return ended != nil
 }
 
 func (s *states) set(id string, state audit.RunState) {
@@ -49,25 +78,30 @@ func (s *states) RunStates(_ context.Context, server string, ids []string) (map[
 }
 
 // RunOf knows the runs by keys that are "key-" and their id.
-func (s *states) RunOf(_ context.Context, _, _, key string) (string, error) {
+func (s *states) RunOf(_ context.Context, _, _, key string) (runID, requestID string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
-		return "", errors.New("away")
+		return "", "", errors.New("away")
 	}
 	id := strings.TrimPrefix(key, "key-")
 	if _, ok := s.runs[id]; !ok {
-		return "", nil
+		return "", "", nil
 	}
-	return id, nil
+	return id, "request-" + id, nil
 }
 
 func follow(t *testing.T, log *audit.Log, s *states) (stop func()) {
 	t.Helper()
+	return followPolling(t, log, s, 5*time.Millisecond)
+}
+
+func followPolling(t *testing.T, log *audit.Log, s *states, pollEvery time.Duration) (stop func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- log.FollowOutcomes(ctx, s, audit.OutcomeOptions{Every: 5 * time.Millisecond, Settle: time.Millisecond})
+		done <- log.FollowOutcomes(ctx, s, audit.OutcomeOptions{Every: 5 * time.Millisecond, PollEvery: pollEvery, Settle: time.Millisecond})
 	}()
 	return func() {
 		cancel()
@@ -125,6 +159,26 @@ func TestOutcomes(t *testing.T) {
 	require.Empty(t, verify(t, dir, k).Defects)
 }
 
+// A hint is enough to hear of an end, and never enough to believe it: the
+// server itself says how the run stands.
+func TestHintsAreNotBelieved(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := &states{runs: map[string]audit.RunState{"forged": {Type: "RUNNING"}, "true": {Type: "RUNNING"}}}
+	log := open(t, audit.Options{Dir: dir, Signer: newKeys(t)})
+	defer followPolling(t, log, s, time.Hour)()
+	for id := range s.runs {
+		require.NoError(t, log.Append(t.Context(), created(id), true))
+	}
+	told := func(id string) func() bool { return func() bool { return s.tell(id) } }
+	require.Eventually(t, told("forged"), 10*time.Second, time.Millisecond)
+	require.Eventually(t, told("forged"), 10*time.Second, time.Millisecond, "it is watched again")
+	s.set("true", audit.RunState{Type: "FAILED", Final: true})
+	require.Eventually(t, told("true"), 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(outcomes(t, dir)) == 1 }, 10*time.Second, time.Millisecond)
+	require.Equal(t, map[string][]string{"true": {"FAILED"}}, outcomes(t, dir))
+}
+
 // While Kong reloads, two processes are there: one writes the outcomes.
 func TestOutcomesOnceForSeveralProcesses(t *testing.T) {
 	t.Parallel()
@@ -169,17 +223,24 @@ func TestRequestsWithoutAResultAreSettled(t *testing.T) {
 	step(audit.AccessAllowed, "lost")
 	step(audit.RunUnknown, "lost")
 	step(audit.AccessRefused, "lost")
+	again := created("lost") // asked for again, and nobody saw the answer
+	again.Type, again.RunID, again.RequestID, again.IdempotencyKey = audit.AccessAllowed, "", "request-again", "key-lost"
+	require.NoError(t, log.Append(t.Context(), again, true))
 	defer follow(t, log, s)()
 
 	require.Eventually(t, func() bool { return len(outcomes(t, dir)) == 2 }, 10*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool {
+		return slices.ContainsFunc(records(t, dir), func(r audit.Record) bool { return r.Type == audit.RunRepeated })
+	}, 10*time.Second, 5*time.Millisecond)
 	results := map[string][]audit.Type{}
 	for _, r := range records(t, dir) {
-		if r.Type == audit.RunCreated || r.Type == audit.RunAbsent {
+		if r.Type == audit.RunCreated || r.Type == audit.RunAbsent || r.Type == audit.RunRepeated {
 			results[r.RequestID] = append(results[r.RequestID], r.Type)
 		}
 	}
 	require.Equal(t, map[string][]audit.Type{
 		"request-killed": {audit.RunCreated}, "request-lost": {audit.RunCreated}, "request-never": {audit.RunAbsent},
+		"request-again": {audit.RunRepeated},
 	}, results)
 	require.Equal(t, map[string][]string{"killed": {"COMPLETED"}, "lost": {"FAILED"}}, outcomes(t, dir))
 }

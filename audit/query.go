@@ -93,14 +93,16 @@ func Find(dir string, q Query, each func(Record) bool) error {
 	})
 }
 
-// Result is how it ended, in a word: an outcome, a reason, or the detail.
+// Result is how it ended, in a word: an outcome, a reason, or what changed.
 func (r Record) Result() string {
 	switch {
 	case r.Outcome != "":
 		return r.Outcome
 	case r.Reason != "":
 		return r.Reason
+	case r.Object != "" && r.Detail != "":
+		return r.Object + ": " + r.Detail
 	default:
-		return r.Detail
+		return r.Object + r.Detail
 	}
 }

@@ -33,13 +33,16 @@ func story(t *testing.T) (dir string, k keys) {
 	log := open(t, audit.Options{Dir: dir, Signer: k, CheckpointRecords: 1, Now: func() time.Time { return *now.Load() }})
 	for _, e := range []audit.Event{
 		{Time: noon.Add(-48 * time.Hour), Type: audit.RunCreated, Caller: alice, Deployment: "report/prod", RunID: "run-0", Rule: "old"},
+		{Time: noon.Add(-47 * time.Hour), Type: audit.PolicyChanged, Plugin: "p", Object: "o", Rights: []audit.Right{{Who: "role old", May: "run"}}},
+		{Time: noon.Add(-46 * time.Hour), Type: audit.PolicyChanged, Plugin: "p", Object: "o", Rights: []audit.Right{{Who: "role <i>runner", May: "run"}}},
 		{Time: noon, Type: audit.AccessAllowed, Caller: alice, Deployment: "report/prod", RequestID: "r1", Rule: "runners"},
 		{Time: noon, Type: audit.RunCreated, Caller: alice, Deployment: "report/prod", RunID: "run-1", RequestID: "r1", Rule: "runners", Roles: []string{"runner"}},
 		{Time: noon.Add(time.Second), Type: audit.RunCreated, Caller: alice, Deployment: "report/prod", RunID: "run-1", RequestID: "r1b", Rule: "runners"},
 		{Time: noon.Add(2 * time.Second), Type: audit.RunCreated, Caller: robot, Deployment: "report/test", RunID: "run-2", Rule: "runners"},
 		{Time: noon.Add(3 * time.Second), Type: audit.AccessRefused, Reason: "token_missing", Status: 401},
 		{Time: noon.Add(4 * time.Second), Type: audit.AccessRefused, Reason: "token_missing", Status: 401},
-		{Time: noon.Add(5 * time.Second), Type: audit.ConfigurationChanged, ConfigDigest: audit.DigestOf([]byte("{}")), Route: "nightly"},
+		{Time: noon.Add(5 * time.Second), Type: audit.ConfigurationChanged, ConfigDigest: audit.DigestOf([]byte("{}")), Object: "nightly"},
+		{Time: noon.Add(6 * time.Second), Type: audit.PolicyChanged, Plugin: "p", Object: "o", Rights: []audit.Right{{Who: "role new", May: "run"}}},
 		{Time: noon.Add(36 * time.Hour), Type: audit.RunFinished, Caller: alice, Deployment: "report/prod", RunID: "run-1", Outcome: "COMPLETED"},
 	} {
 		now.Store(&e.Time)
@@ -92,6 +95,9 @@ func TestEvidence(t *testing.T) {
 	require.Empty(t, e.Runs[1].Outcome)
 	require.Equal(t, 2, e.Refusals[0].Times)
 	require.Len(t, e.Rules, 2)
+	require.Len(t, e.Policies, 2, "the one that was over before is not in it")
+	require.Equal(t, noon.Add(6*time.Second), e.Policies[0].Until)
+	require.Zero(t, e.Policies[1].Until)
 	require.Equal(t, audit.ConfigurationChanged, e.Changes[0].Type)
 
 	var page, table bytes.Buffer
@@ -100,6 +106,8 @@ func TestEvidence(t *testing.T) {
 	require.Contains(t, page.String(), "&lt;b&gt;Alice&lt;/b&gt;")
 	require.NotContains(t, page.String(), "<b>Alice</b>", "a caller's name is text, not a page")
 	require.Contains(t, page.String(), "bot by assistant")
+	require.Contains(t, page.String(), "role &lt;i&gt;runner")
+	require.NotContains(t, page.String(), "role old")
 	require.NoError(t, e.WriteCSV(&table))
 	require.Len(t, strings.Split(strings.TrimSpace(table.String()), "\n"), 3)
 }
@@ -124,4 +132,9 @@ func TestTypesAreAll(t *testing.T) {
 		declared = append(declared, audit.Type(match[1]))
 	}
 	require.Equal(t, declared, audit.Types)
+	page, err := os.ReadFile("../docs/audit.md")
+	require.NoError(t, err)
+	for _, kind := range audit.Types {
+		require.Contains(t, string(page), "`"+string(kind)+"`", "docs/audit.md says when there is one")
+	}
 }

@@ -23,6 +23,7 @@ type check struct {
 
 	value     any // decoded; numbers are json.Number
 	createdBy *stamp.CreatedBy
+	runs      []stamp.Run // to be created
 }
 
 // parse reads the body strictly: names twice in one object and invalid UTF-8

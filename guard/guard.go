@@ -106,6 +106,9 @@ func New(o Options) (*Guard, error) {
 	return &Guard{grants: grants, prefect: o.Prefect, stamp: o.Stamp, sight: newSight(o.Prefect)}, nil
 }
 
+// Grants are what each role may do, the built-in permissions written out.
+func (g *Guard) Grants() []Grant { return slices.Clone(g.grants) }
+
 // Request is one request to Prefect's API.
 type Request struct {
 	Caller claims.Identity

@@ -101,6 +101,7 @@ func (c *check) stampRun(o map[string]any, at string, run stamp.Run) error {
 	}
 	maps.Copy(context, s.Context)
 	o["context"] = context
+	c.runs = append(c.runs, run)
 	return c.mark(o, at, s.Tags, s.Labels, s)
 }
 

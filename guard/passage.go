@@ -58,6 +58,17 @@ func (p *Passage) limited() bool { return len(p.limits) > 0 }
 // by nothing.
 func (p *Passage) Limits() []Limit { return slices.Concat(p.limits...) }
 
+// Names are the run and the deployment that the path names, where it does.
+func (p *Passage) Names() (runID, deploymentID string) {
+	switch {
+	case strings.HasPrefix(p.Route.Path, "/flow_runs/{id:uuid}"):
+		return p.params["id"], ""
+	case strings.HasPrefix(p.Route.Path, "/deployments/{id:uuid}"):
+		return "", p.params["id"]
+	}
+	return "", ""
+}
+
 // NeedsBody tells whether the decision depends on the body.
 func (p *Passage) NeedsBody() bool {
 	rule := p.Route.Body != "" && p.Request.Method != "GET"
@@ -71,6 +82,8 @@ type Outcome struct {
 	// CreatedBy is to be named in Prefect's own headers as well, where it
 	// isn't nil: it becomes created_by of what is created.
 	CreatedBy *stamp.CreatedBy
+	// Runs are those that Prefect is asked to create, for the audit.
+	Runs []stamp.Run
 }
 
 // Check decides by the body, which may be nil where [Passage.NeedsBody] says
@@ -90,7 +103,7 @@ func (p *Passage) Check(ctx context.Context, body []byte) (Outcome, error) {
 	if err := c.keepLimits(); err != nil {
 		return Outcome{}, err
 	}
-	outcome := Outcome{CreatedBy: c.createdBy}
+	outcome := Outcome{CreatedBy: c.createdBy, Runs: c.runs}
 	if p.NeedsBody() {
 		// What was decided is what Prefect reads: it never sees the caller's
 		// own bytes, which another parser might read otherwise.

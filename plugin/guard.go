@@ -27,6 +27,7 @@ type guarded struct {
 	process      *Process
 	guard        *guard.Guard
 	client       *prefectclient.Client
+	apiURL       string
 	apiPath      string
 	maxBodyBytes int
 	audit        GuardAuditConfig
@@ -61,7 +62,7 @@ func compileGuard(p *Process, data []byte) (*guarded, error) {
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	return &guarded{process: p, guard: decides, client: client, apiPath: strings.TrimSuffix(c.APIPath, "/"), maxBodyBytes: c.MaxBodyBytes, audit: c.Audit}, nil
+	return &guarded{process: p, guard: decides, client: client, apiURL: c.Prefect.APIURL, apiPath: strings.TrimSuffix(c.APIPath, "/"), maxBodyBytes: c.MaxBodyBytes, audit: c.Audit}, nil
 }
 
 // guardReads is what prefect-guard always needs of a request. The body isn't
@@ -88,12 +89,13 @@ func (h *guarded) pass(ctx context.Context, e *pluginserver.Event) *Problem {
 		return problem
 	}
 	trail := trailOf(ctx)
-	trail.passing(ctx, e, request, h.audit)
+	trail.passing(ctx, e, request, h.apiURL, h.audit)
 	passage, err := h.guard.Open(request)
 	if err != nil {
 		return guardProblem(err, request)
 	}
 	trail.way.passing(passage)
+	trail.opened(passage)
 	body, problem := h.body(ctx, e, passage)
 	if problem != nil {
 		return problem
@@ -107,7 +109,7 @@ func (h *guarded) pass(ctx context.Context, e *pluginserver.Event) *Problem {
 		return &Problem{Code: CodePrefectUnauthorized, Cause: err}
 	}
 	trail.way.passed(passage, outcome, credential)
-	if problem := trail.passed(ctx, passage, h.audit.Reads); problem != nil {
+	if problem := trail.passed(ctx, passage, outcome.Runs, h.audit.Reads); problem != nil {
 		return problem
 	}
 	h.write(e, headers, outcome, credential)

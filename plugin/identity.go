@@ -116,7 +116,10 @@ func (h *identity) Access(ctx context.Context, e *pluginserver.Event) {
 		h.refuse(ctx, e, &Problem{Code: pluginserver.ReasonUnreadable, Cause: err})
 		return
 	}
+	trail := trailOf(ctx)
+	trail.arrived(headers)
 	r, problem := h.recognize(ctx, e, headers)
+	trail.known(r.caller)
 	if problem != nil && problem.Code == token.ReasonMissing {
 		if h.wellKnown.answers(ctx, e) {
 			return

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"log/slog"
+	"reflect"
 	"sync"
 	"sync/atomic"
 
@@ -68,8 +69,7 @@ type Process struct {
 
 // NewProcess returns the shared parts. Close ends them.
 func NewProcess(log *slog.Logger) *Process {
-	return &Process{
-		Keys:   token.NewKeyCache(token.KeyCacheOptions{Logger: log}),
+	p := &Process{
 		Proofs: token.NewProofMemory(token.ProofMemoryOptions{}),
 		log:    log,
 
@@ -78,6 +78,8 @@ func NewProcess(log *slog.Logger) *Process {
 		servers:   map[string]*prefectclient.Client{},
 		watchers:  map[string]watcher{},
 	}
+	p.Keys = token.NewKeyCache(token.KeyCacheOptions{Logger: log, OnChange: p.keysChanged})
+	return p
 }
 
 // TokenCacheStats counts what the caches of verified tokens of all
@@ -100,38 +102,24 @@ func (p *Process) Close() {
 // Plugins are what the process hosts.
 func (p *Process) Plugins() []*pluginserver.Plugin {
 	return []*pluginserver.Plugin{
-		{
-			Name: IdentityName, Version: Version, Priority: IdentityPriority,
-			Schema: Schema(IdentityName, IdentityConfig{}), Reads: identityReads,
-			Compile: func(data []byte) pluginserver.Handler {
-				h, err := compileIdentity(p, data)
-				if err != nil {
-					return p.audited(IdentityName, data, p.broken(IdentityName, err))
-				}
-				return p.audited(IdentityName, data, h)
-			},
-		},
-		{
-			Name: TriggerName, Version: Version, Priority: TriggerPriority,
-			Schema: Schema(TriggerName, TriggerConfig{}), Reads: triggerReads,
-			Compile: func(data []byte) pluginserver.Handler {
-				h, err := compileTrigger(p, data)
-				if err != nil {
-					return p.audited(TriggerName, data, p.broken(TriggerName, err))
-				}
-				return p.audited(TriggerName, data, h)
-			},
-		},
-		{
-			Name: GuardName, Version: Version, Priority: GuardPriority,
-			Schema: Schema(GuardName, GuardConfig{}), Reads: guardReads,
-			Compile: func(data []byte) pluginserver.Handler {
-				h, err := compileGuard(p, data)
-				if err != nil {
-					return p.audited(GuardName, data, p.broken(GuardName, err))
-				}
-				return p.audited(GuardName, data, h)
-			},
+		hosted(p, IdentityName, IdentityPriority, IdentityConfig{}, identityReads, compileIdentity),
+		hosted(p, TriggerName, TriggerPriority, TriggerConfig{}, triggerReads, compileTrigger),
+		hosted(p, GuardName, GuardPriority, GuardConfig{}, guardReads, compileGuard),
+	}
+}
+
+// hosted is one plugin. What its configurations compile to is audited, and
+// refuses where they can't work.
+func hosted[H pluginserver.Handler](p *Process, name string, priority int, config any, reads []pluginserver.Read, compile func(*Process, []byte) (H, error)) *pluginserver.Plugin {
+	return &pluginserver.Plugin{
+		Name: name, Version: Version, Priority: priority, Schema: Schema(name, config), Reads: reads,
+		Compile: func(data []byte) pluginserver.Handler {
+			var h pluginserver.Handler
+			h, err := compile(p, data)
+			if err != nil {
+				h = p.broken(name, err)
+			}
+			return p.audited(name, data, reflect.TypeOf(config), h)
 		},
 	}
 }

@@ -70,7 +70,7 @@ func (p *Process) prefectEvent(e prefectclient.Event) {
 		return
 	}
 	err := p.Audit.Append(context.Background(), audit.Event{
-		Time: time.Now(), Type: audit.CredentialRotated,
+		Time: time.Now(), Type: audit.CredentialRotated, Object: e.Server,
 		Detail: "Prefect at " + e.Server + " refused the credential; the other one is used",
 	}, false)
 	if err != nil {

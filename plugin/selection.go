@@ -116,6 +116,14 @@ func (s *selection) choose(f policy.Facts) (string, *Problem) {
 	return s.fixed, nil
 }
 
+// only is the deployment's name where the route has one for all.
+func (s *selection) only() string {
+	if len(s.rules) > 0 {
+		return ""
+	}
+	return s.fixed
+}
+
 // offers tells whether callers may choose a deployment.
 func (s *selection) offers(name string) bool {
 	return slices.ContainsFunc(s.choices, func(pattern string) bool {

@@ -27,6 +27,7 @@ func (h *trigger) start(ctx context.Context, o order) (*reply, *Problem) {
 	}
 	way := trailOf(ctx).way
 	way.chose(name, nil)
+	trailOf(ctx).chosen(h.config.Prefect.APIURL, name)
 	clientKey, problem := idempotencyKey(o.idempotencyKey)
 	if problem != nil {
 		return nil, problem
@@ -142,7 +143,7 @@ func (h *trigger) create(ctx context.Context, o order, d *resolved, w wanted) (*
 		Parent: o.parent, Traceparent: o.traceparent, Run: w.run,
 	}
 	trail := trailOf(ctx)
-	if problem := trail.run(h.config.Prefect.APIURL, w.name, cause); problem != nil {
+	if problem := trail.run(cause); problem != nil {
 		return nil, problem
 	}
 	s, err := stamp.New(cause, h.stamp)

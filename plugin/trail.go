@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -35,15 +36,10 @@ type audited struct {
 }
 
 // audited puts a configuration on record and returns the handler that notes
-// its requests.
-func (p *Process) audited(plugin string, config []byte, next pluginserver.Handler) pluginserver.Handler {
-	h := &audited{process: p, plugin: plugin, digest: audit.DigestOf(config), next: next}
-	if p.Audit != nil {
-		e := audit.Event{Type: audit.ConfigurationChanged, Plugin: plugin, ConfigDigest: h.digest}
-		if err := p.Audit.Append(context.Background(), e, false); err != nil {
-			p.log.Error("a configuration can't be put on record", "plugin", plugin, "error", err)
-		}
-	}
+// its requests. config is the struct that it is read into.
+func (p *Process) audited(plugin string, data []byte, config reflect.Type, next pluginserver.Handler) pluginserver.Handler {
+	h := &audited{process: p, plugin: plugin, digest: publicDigest(data, config), next: next}
+	p.inUse(plugin, h.digest, next)
 	return h
 }
 
@@ -64,6 +60,20 @@ func trailOf(ctx context.Context) *trail {
 	return &trail{began: time.Now()}
 }
 
+// arrived notes what a request says before anybody knows whose it is.
+func (t *trail) arrived(headers []pluginserver.Header) {
+	for _, h := range headers {
+		if h.Name == "traceparent" {
+			t.event.TraceID = traceID(strings.Join(h.Values, ","))
+		}
+	}
+}
+
+// known notes whose request it is, by a token that was verified.
+func (t *trail) known(c Caller) {
+	t.event.Caller, t.event.Roles = audit.CallerOf(c.Identity), c.Roles
+}
+
 // caller notes who asks, what with, and what the route wants on record.
 func (t *trail) caller(o order, c AuditConfig) {
 	t.config = c
@@ -76,25 +86,46 @@ func (t *trail) caller(o order, c AuditConfig) {
 }
 
 // passing notes who asks for what at the guard.
-func (t *trail) passing(ctx context.Context, e *pluginserver.Event, r guard.Request, c GuardAuditConfig) {
+func (t *trail) passing(ctx context.Context, e *pluginserver.Event, r guard.Request, server string, c GuardAuditConfig) {
 	t.config = AuditConfig{Required: c.Required, Durable: c.Durable}
 	t.event.Caller = audit.CallerOf(r.Caller)
 	t.event.Roles, t.event.RequestID, t.event.Method = r.Roles, r.RequestID, r.Method
 	t.event.Detail = r.Method + " " + r.Path
+	t.event.Prefect = server
 	t.event.TraceID = traceID(r.Traceparent)
 	t.address(ctx, e)
 }
 
-// passed puts on record that a request goes to Prefect's API. Reads change
-// nothing: they are on record where the route wants it.
-func (t *trail) passed(ctx context.Context, p *guard.Passage, reads bool) *Problem {
+// opened notes which operation it is.
+func (t *trail) opened(p *guard.Passage) {
+	t.event.RunID, t.event.DeploymentID = p.Names()
 	t.event.Permission = p.Route.Permission
-	t.event.Rule = "permission:" + p.Route.Permission
+}
+
+// passed puts on record that a request goes to Prefect's API, a record for
+// each run that it is to create: by its idempotency key the run is found later.
+// Reads change nothing: they are on record where the route wants it.
+func (t *trail) passed(ctx context.Context, p *guard.Passage, runs []stamp.Run, reads bool) *Problem {
+	t.event.Rule = "guard:" + p.Route.Permission
 	read := strings.HasPrefix(p.Route.Permission, "see_") || p.Route.Permission == "connect"
 	if read && !reads {
 		return nil
 	}
-	return t.allowed(ctx)
+	if len(runs) == 0 {
+		return t.allowed(ctx)
+	}
+	durable := t.config.Durable
+	for i, run := range runs {
+		if problem := t.asked(run); problem != nil {
+			return problem
+		}
+		// What is on the disk has all before it there as well.
+		t.config.Durable = durable && i == len(runs)-1
+		if problem := t.allowed(ctx); problem != nil {
+			return problem
+		}
+	}
+	return nil
 }
 
 // address notes where the request came from. That it can't be had stops
@@ -105,16 +136,14 @@ func (t *trail) address(ctx context.Context, e *pluginserver.Event) {
 	}
 }
 
+// chosen notes which deployment is asked for.
+func (t *trail) chosen(server, deployment string) {
+	t.event.Prefect, t.event.Deployment = server, deployment
+}
+
 // run notes which run is asked for.
-func (t *trail) run(server, deployment string, cause stamp.Cause) *Problem {
-	t.event.Prefect, t.event.Deployment, t.event.DeploymentID = server, deployment, cause.Run.DeploymentID.String()
+func (t *trail) run(cause stamp.Cause) *Problem {
 	t.event.Roles, t.event.Rule = cause.Roles, cause.Rule
-	t.event.IdempotencyKey = cause.Run.IdempotencyKey
-	sum, err := stamp.ParametersHash(cause.Run.Parameters, cause.Run.ServerParameters)
-	if err != nil {
-		return &Problem{Code: CodeStampFailed, Cause: err}
-	}
-	t.event.ParametersSHA256 = sum
 	for _, name := range t.config.Parameters {
 		if value, given := cause.Run.Parameters[name]; given {
 			if t.event.Parameters == nil {
@@ -123,6 +152,21 @@ func (t *trail) run(server, deployment string, cause stamp.Cause) *Problem {
 			t.event.Parameters[name] = value
 		}
 	}
+	return t.asked(cause.Run)
+}
+
+// asked notes what the run is found by, and its parameters' hash.
+func (t *trail) asked(run stamp.Run) *Problem {
+	t.event.DeploymentID = ""
+	if run.DeploymentID != uuid.Nil {
+		t.event.DeploymentID = run.DeploymentID.String()
+	}
+	t.event.IdempotencyKey = run.IdempotencyKey
+	sum, err := stamp.ParametersHash(run.Parameters, run.ServerParameters)
+	if err != nil {
+		return &Problem{Code: CodeStampFailed, Cause: err}
+	}
+	t.event.ParametersSHA256 = sum
 	return nil
 }
 
@@ -191,51 +235,4 @@ func traceID(traceparent string) string {
 		return ""
 	}
 	return parts[1]
-}
-
-// RunStates asks a Prefect server for the states of runs, for the audit. It
-// needs a route to have named the server.
-func (p *Process) RunStates(ctx context.Context, server string, ids []string) (map[string]audit.RunState, error) {
-	client := p.clientOf(server)
-	if client == nil {
-		return nil, fmt.Errorf("no route of this process calls %s", server)
-	}
-	known := make([]uuid.UUID, 0, len(ids))
-	for _, id := range ids {
-		if parsed, err := uuid.Parse(id); err == nil {
-			known = append(known, parsed)
-		}
-	}
-	states, err := client.RunStates(ctx, known)
-	if err != nil {
-		return nil, err
-	}
-	found := make(map[string]audit.RunState, len(states))
-	for id, s := range states {
-		found[id.String()] = audit.RunState{Type: s.Type, Final: s.Final(), At: s.Timestamp}
-	}
-	return found, nil
-}
-
-// RunOf asks a Prefect server for the run of an idempotency key, for the audit.
-func (p *Process) RunOf(ctx context.Context, server, deploymentID, key string) (string, error) {
-	client := p.clientOf(server)
-	if client == nil {
-		return "", fmt.Errorf("no route of this process calls %s", server)
-	}
-	id, err := uuid.Parse(deploymentID)
-	if err != nil {
-		return "", err
-	}
-	run, found, err := client.FlowRunOfDeployment(ctx, id, key)
-	if err != nil || !found {
-		return "", err
-	}
-	return run.ID.String(), nil
-}
-
-func (p *Process) clientOf(server string) *prefectclient.Client {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.servers[server]
 }

@@ -88,6 +88,7 @@ func (h *trigger) Access(ctx context.Context, e *pluginserver.Event) {
 	o, problem := h.readOrder(ctx, e)
 	if problem == nil {
 		trailOf(ctx).caller(o, h.config.Audit)
+		trailOf(ctx).chosen(h.config.Prefect.APIURL, h.selection.only())
 		var r *reply
 		if r, problem = h.serve(ctx, o); problem == nil {
 			if r.line != "" {

@@ -100,14 +100,19 @@ func (c *Client) FlowRunByIdempotencyKey(ctx context.Context, flowID uuid.UUID, 
 }
 
 // FlowRunOfDeployment finds the run that a deployment created under the key,
-// and reports whether there is one.
+// and reports whether there is one. The zero deployment is any, or none: then
+// the key must be one that nobody else has.
 func (c *Client) FlowRunOfDeployment(ctx context.Context, deploymentID uuid.UUID, key string) (FlowRun, bool, error) {
 	const name = "find flow run of deployment"
-	if key == "" || deploymentID == uuid.Nil {
-		return FlowRun{}, false, &Error{Op: name, Reason: ReasonRequestInvalid, Detail: "deployment id and key are required"}
+	if key == "" {
+		return FlowRun{}, false, &Error{Op: name, Reason: ReasonRequestInvalid, Detail: "the key is required"}
+	}
+	filter := runsFilter{IdempotencyKey: anyOf(key)}
+	if deploymentID != uuid.Nil {
+		filter.DeploymentID = anyOf(deploymentID.String())
 	}
 	var runs []FlowRun
-	op := findRuns(name, &runs, runFilter{Runs: runsFilter{IdempotencyKey: anyOf(key), DeploymentID: anyOf(deploymentID.String())}})
+	op := findRuns(name, &runs, runFilter{Runs: filter})
 	if err := c.call(ctx, op); err != nil {
 		return FlowRun{}, false, err
 	}

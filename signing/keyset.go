@@ -2,10 +2,14 @@ package signing
 
 import (
 	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
@@ -35,6 +39,18 @@ func (s *KeySet) JWKS() []byte { return s.jwks }
 
 // Has tells whether the key of that kid is in the set.
 func (s *KeySet) Has(kid string) bool { return s.keys[kid] != nil }
+
+// IDs are the keys' kids, sorted.
+func (s *KeySet) IDs() []string { return slices.Sorted(maps.Keys(s.keys)) }
+
+// Digest names the set: SHA-256 over its keys, in hexadecimal.
+func (s *KeySet) Digest() string {
+	sum := sha256.New()
+	for _, id := range s.IDs() {
+		fmt.Fprintf(sum, "%q %x\n", id, []byte(s.keys[id]))
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
 
 // ParseKeySet reads a published key set. Every key must be an Ed25519 public
 // key for signatures: a set that holds anything else isn't one of ours.

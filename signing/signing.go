@@ -91,6 +91,7 @@ type Keys struct {
 	private ed25519.PrivateKey
 	kid     string
 	public  *KeySet
+	tell    func(*KeySet) // nil: nobody
 }
 
 // Open reads the keys, making the file if there is none.
@@ -132,6 +133,15 @@ func (k *Keys) Verify(compact, typ string, claims jwt.Claims, options ...jwt.Par
 	return k.Public().Verify(compact, typ, claims, options...)
 }
 
+// OnChange has somebody told of the key set as it is, and whenever it changes.
+// tell must return quickly and use no method of k.
+func (k *Keys) OnChange(tell func(*KeySet)) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.tell = tell
+	tell(k.public)
+}
+
 // current looks at the files when it is time. Files that can't be used any
 // more change nothing: what was good stays good until somebody repairs them.
 func (k *Keys) current() (ed25519.PrivateKey, string, *KeySet) {
@@ -165,6 +175,10 @@ func (k *Keys) loadLocked(now time.Time) error {
 	if err != nil {
 		return err
 	}
+	changed := k.public == nil || k.public.Digest() != public.Digest()
 	k.private, k.kid, k.public = signer.Private, signer.ID, public
+	if changed && k.tell != nil {
+		k.tell(public)
+	}
 	return nil
 }

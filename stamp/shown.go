@@ -18,6 +18,8 @@ const (
 	TagTeam     = "team:"
 	TagFunction = "function:"
 	LabelPrefix = "kong-prefect."
+	// LabelRequest is the label of the request that started the run.
+	LabelRequest = LabelPrefix + "request-id"
 )
 
 // maxTagBytes bounds a tag. Prefect takes 100 kB, its UI's lists don't.
@@ -94,10 +96,10 @@ func tags(c Context) []string {
 
 func labels(c Context) map[string]any {
 	all := map[string]any{
-		LabelPrefix + "subject":    c.Caller.Subject,
-		LabelPrefix + "issuer":     c.Caller.Issuer,
-		LabelPrefix + "kind":       string(c.Caller.Kind),
-		LabelPrefix + "request-id": c.RequestID,
+		LabelPrefix + "subject": c.Caller.Subject,
+		LabelPrefix + "issuer":  c.Caller.Issuer,
+		LabelPrefix + "kind":    string(c.Caller.Kind),
+		LabelRequest:            c.RequestID,
 	}
 	if c.Caller.Client != "" {
 		all[LabelPrefix+"client"] = c.Caller.Client

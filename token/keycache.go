@@ -2,7 +2,10 @@ package token
 
 import (
 	"context"
+	"encoding/hex"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -40,8 +43,25 @@ type KeyCacheOptions struct {
 	// Logger gets changes of key sets, refused keys and failed fetches. Default:
 	// nowhere.
 	Logger *slog.Logger
+	// OnChange is told of each key set that takes the place of another, and of
+	// each first one. It must return quickly. Default: nobody.
+	OnChange func(KeyChange)
 	// Now is the clock. Default [time.Now].
 	Now func() time.Time
+}
+
+// KeyChange says which keys are used from now on.
+type KeyChange struct {
+	// Source is the issuer, or the file where keys are read from one.
+	Source string
+	KeyIDs []string // those that have one
+	Keys   int
+	// Digest names the set: SHA-256, in hexadecimal.
+	Digest string
+}
+
+func (o *KeyCacheOptions) changed(source string, set *KeySet) {
+	o.OnChange(KeyChange{Source: source, KeyIDs: slices.Sorted(maps.Keys(set.byID)), Keys: set.Len(), Digest: hex.EncodeToString(set.digest[:])})
 }
 
 func (o KeyCacheOptions) withDefaults() KeyCacheOptions {
@@ -55,6 +75,9 @@ func (o KeyCacheOptions) withDefaults() KeyCacheOptions {
 	o.MaxStale = max(o.MaxStale, o.MaxAge)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.OnChange == nil {
+		o.OnChange = func(KeyChange) {}
 	}
 	if o.Now == nil {
 		o.Now = time.Now

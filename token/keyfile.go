@@ -42,6 +42,7 @@ func newFileKeys(f keyFile, o KeyCacheOptions) *fileKeys {
 			}
 			if old := k.set.Load(); old == nil || old.digest != set.digest {
 				k.set.Store(set)
+				o.changed(path, set)
 			}
 			return nil
 		},

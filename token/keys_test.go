@@ -106,6 +106,22 @@ func TestRotationWithOverlap(t *testing.T) {
 	require.Equal(t, 2, s.issuer.KeyRequests())
 }
 
+func TestChangesOfKeysAreTold(t *testing.T) {
+	t.Parallel()
+	var told []token.KeyChange
+	s := newSetupFor(t, tokentest.New(t, "ES256"), token.KeyCacheOptions{OnChange: func(c token.KeyChange) { told = append(told, c) }})
+	s.accepts(t, s.issuer.Mint(t, nil))
+	s.issuer.Rotate(t, true)
+	s.accepts(t, s.issuer.Mint(t, nil))
+	s.clock.Advance(time.Hour)
+	s.accepts(t, s.issuer.Mint(t, nil)) // fetched again, the same
+	require.Len(t, told, 2)
+	require.Equal(t, s.issuer.URL, told[1].Source)
+	require.Equal(t, []int{1, 2}, []int{told[0].Keys, told[1].Keys})
+	require.Len(t, told[1].KeyIDs, 2)
+	require.NotEqual(t, told[0].Digest, told[1].Digest)
+}
+
 func TestRotationWithoutOverlap(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)

@@ -197,5 +197,6 @@ func (k *remoteKeys) done(f *flight, set *KeySet, refused []Refused, err error) 
 		k.set = set
 		k.generation++
 		log.Info("the issuer's keys changed", "keys", set.Len(), "generation", k.generation)
+		o.changed(k.remote.issuer, set)
 	}
 }

@@ -30,6 +30,7 @@ func openAudit(o serveOptions, process *plugin.Process) (closeAudit func(), err 
 		return nil, err
 	}
 	process.Audit = log
+	process.AuditOwnKeys()
 	ctx, cancel := context.WithCancel(context.Background())
 	var following sync.WaitGroup
 	follow := func(what string, run func() error) {
@@ -42,6 +43,7 @@ func openAudit(o serveOptions, process *plugin.Process) (closeAudit func(), err 
 	follow("outcomes of runs", func() error {
 		return log.FollowOutcomes(ctx, process, audit.OutcomeOptions{Settle: o.settle})
 	})
+	follow("changes", func() error { return log.FollowChanges(ctx) })
 	for name, sink := range sinks {
 		follow("sink "+name, func() error { return audit.Deliver(ctx, o.audit, name, sink, o.log) })
 	}
