@@ -1,11 +1,14 @@
 package plugin
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/kong-prefect/kong-prefect/pluginserver"
 )
 
 var updatePages = flag.Bool("update-pages", false, "write the generated pages of docs/")
@@ -30,6 +35,25 @@ func TestPages(t *testing.T) {
 		have, err := os.ReadFile(path)
 		require.NoError(t, err)
 		require.Equal(t, page, string(have), "%s is out of date: go test ./plugin -update-pages", path)
+	}
+}
+
+// What Kong is told of a plugin changes only on purpose: each word of it is in
+// a file, to be seen in a change's own diff.
+func TestDumpsAreTheGoldenFiles(t *testing.T) {
+	p := NewProcess(slog.New(slog.DiscardHandler))
+	t.Cleanup(p.Close)
+	for _, hosted := range p.Plugins() {
+		var dump, readable bytes.Buffer
+		require.NoError(t, pluginserver.Dump(&dump, hosted))
+		require.NoError(t, json.Indent(&readable, dump.Bytes(), "", "  "))
+		path := filepath.Join("testdata", "dump", hosted.Name+".json")
+		if *updatePages {
+			require.NoError(t, os.WriteFile(path, readable.Bytes(), 0o644))
+		}
+		golden, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, string(golden), readable.String(), "%s is out of date: go test ./plugin -update-pages", path)
 	}
 }
 

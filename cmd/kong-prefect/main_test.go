@@ -49,7 +49,7 @@ func TestExitCodes(t *testing.T) {
 		{"version as a flag", []string{"--version"}, 0, ""},
 		{"routes", []string{"routes"}, 0, ""},
 		{"routes of no role", []string{"routes", "--role", "root"}, exitUsage, "viewer, runner"},
-		{"no command", nil, exitUsage, "no command given"},
+		{"no command", []string{}, exitUsage, "no command given"},
 		{"unknown command", []string{"start"}, exitUsage, `unknown command "start"`},
 		{"dump without a plugin", []string{"dump"}, exitUsage, "accepts 1 arg"},
 		{"dump of an unknown plugin", []string{"dump", "prefect-guardian"}, exitUsage, "prefect-identity, prefect-trigger"},
