@@ -3,7 +3,6 @@ package plugin
 import (
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -117,7 +116,7 @@ func (h *guarded) pass(ctx context.Context, e *pluginserver.Event) *Problem {
 }
 
 func (h *guarded) read(ctx context.Context, e *pluginserver.Event) (r guard.Request, headers []pluginserver.Header, problem *Problem) {
-	caller, problem := readCaller(ctx, e)
+	caller, problem := callerOf(ctx, e)
 	if problem != nil {
 		return r, nil, problem
 	}
@@ -132,7 +131,7 @@ func (h *guarded) read(ctx context.Context, e *pluginserver.Event) (r guard.Requ
 	if err := errors.Join(errs[:]...); err != nil {
 		return r, nil, &Problem{Code: pluginserver.ReasonUnreadable, Cause: err}
 	}
-	if len(headers) >= pluginserver.MaxHeaders {
+	if cutShort(headers) {
 		return r, nil, &Problem{Code: CodeHeadersTooMany}
 	}
 	named := map[string][]string{}
@@ -156,18 +155,6 @@ func (h *guarded) read(ctx context.Context, e *pluginserver.Event) (r guard.Requ
 	}
 	r.Path = below
 	return r, headers, nil
-}
-
-// readCaller is who prefect-identity says calls.
-func readCaller(ctx context.Context, e *pluginserver.Event) (c Caller, problem *Problem) {
-	shared, ok, err := e.Shared(ctx, SharedIdentity)
-	if err == nil && ok {
-		err = json.Unmarshal([]byte(shared), &c)
-	}
-	if err != nil || !ok || c.Identity.Subject == "" || c.Identity.Issuer == "" {
-		return c, &Problem{Code: CodeIdentityMissing, Cause: err}
-	}
-	return c, nil
 }
 
 // upgrades tells whether Kong will offer the upstream a websocket: it looks at

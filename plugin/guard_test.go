@@ -101,6 +101,8 @@ func TestRefusalsOfTheGuard(t *testing.T) {
 		"nobody said who":      {"owner", "GET", "/api/version", "", "identity_missing", func(r *kongRequest) { r.shared = nil }},
 		"an empty identity":    {"owner", "GET", "/api/version", "", "identity_missing", func(r *kongRequest) { r.shared = map[string]string{SharedIdentity: "{}"} }},
 		"a broken identity":    {"owner", "GET", "/api/version", "", "identity_missing", func(r *kongRequest) { r.shared = map[string]string{SharedIdentity: "{"} }},
+		"without a token":      {"owner", "GET", "/api/version", "", "token_missing", func(r *kongRequest) { r.shared = map[string]string{SharedIdentity: `{"anonymous":true}`} }},
+		"headers cut short":    {"owner", "GET", "/api/version", "", "headers_too_many", func(r *kongRequest) { r.headers["x-many"] = make([]string, 1000) }},
 		"an upgrade elsewhere": {"owner", "GET", "/api/version", "", "route_unknown", func(r *kongRequest) { r.headers["upgrade"] = []string{"h2c, WebSocket"} }},
 		"an upgrade by POST":   {"owner", "POST", "/api/events/out", "", "route_unknown", func(r *kongRequest) { r.headers["upgrade"] = []string{"websocket"} }},
 		"a forged stamp":       {"runner", "POST", start, `{}`, CodeParentStampInvalid, func(r *kongRequest) { r.headers[parentStampHeader] = []string{"a.b.c"} }},

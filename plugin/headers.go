@@ -103,6 +103,16 @@ func (h callerHeaders) spoofable(name string) bool {
 	return isReserved(folded) || slices.Contains(h.own, folded)
 }
 
+// cutShort tells whether there are as many lines as Kong tells of: it may have
+// cut the list, and what was cut may be one of ours.
+func cutShort(headers []pluginserver.Header) bool {
+	lines := 0
+	for _, hd := range headers {
+		lines += len(hd.Values)
+	}
+	return lines >= pluginserver.MaxHeaders
+}
+
 // takenByConnection tells whether a client's Connection header (all its
 // lines) names a header that this gateway sets for the upstream. Connection
 // names the headers of one hop alone (RFC 9110, section 7.6.1), and Kong drops

@@ -177,15 +177,12 @@ func (h *identity) recognize(ctx context.Context, e *pluginserver.Event, headers
 }
 
 func (h *identity) checkHeaders(headers []pluginserver.Header) *Problem {
-	lines := 0
 	for _, hd := range headers {
-		lines += len(hd.Values)
 		if hd.Name == "connection" && h.headers.takenByConnection(hd.Values) {
 			return &Problem{Code: CodeConnectionForbidden}
 		}
 	}
-	if lines >= pluginserver.MaxHeaders {
-		// Kong has cut the list, and what was cut may be one of ours.
+	if cutShort(headers) {
 		return &Problem{Code: CodeHeadersTooMany}
 	}
 	return nil
