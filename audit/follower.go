@@ -165,6 +165,7 @@ func (f *follower) ask(ctx context.Context, servers map[string][]string) {
 func (f *follower) pending() map[string][]string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.log.counts.unfinished(len(f.runs))
 	servers := map[string][]string{}
 	for _, id := range slices.Sorted(maps.Keys(f.runs)) {
 		server := f.runs[id].created.Prefect

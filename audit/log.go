@@ -89,6 +89,7 @@ type Log struct {
 	file    *chainFile
 	queue   chan pending
 	inUse   chan Event
+	counts  counts
 
 	mu     sync.RWMutex // held to read while an event is put into the queue
 	closed bool
@@ -116,6 +117,7 @@ func Open(o Options) (*Log, error) {
 	if err == nil {
 		w := &writer{log: l}
 		if err = w.write([]pending{{event: started}}, false); err == nil {
+			l.counts.written(file.at.seq, nil)
 			go w.run()
 			return l, nil
 		}
@@ -128,14 +130,15 @@ func Open(o Options) (*Log, error) {
 // the event may not be on record, and what it allows must not happen.
 func (l *Log) Append(ctx context.Context, e Event, durable bool) error {
 	data, err := l.encode(e)
-	if err != nil {
-		return err
-	}
 	p := pending{event: data}
 	if durable {
 		p.durable = make(chan error, 1)
 	}
-	if err := l.enqueue(p); err != nil || !durable {
+	if err == nil {
+		err = l.enqueue(p)
+	}
+	l.counts.taken(e, err)
+	if err != nil || !durable {
 		return err
 	}
 	select {
@@ -174,9 +177,6 @@ func (l *Log) enqueue(p pending) error {
 		return ErrFull
 	}
 }
-
-// Queued is how many events wait for the disk.
-func (l *Log) Queued() int { return len(l.queue) }
 
 // Close writes what waits, the record that the process has stopped and a last
 // checkpoint.

@@ -90,6 +90,7 @@ func (w *writer) stop() {
 }
 
 func (w *writer) report(err error) {
+	w.log.counts.written(w.log.file.at.seq, err)
 	if err != nil {
 		w.log.options.Logger.Error("the audit can't be written", "error", err)
 	}

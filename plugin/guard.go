@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kong-prefect/kong-prefect/guard"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
@@ -99,7 +100,9 @@ func (h *guarded) pass(ctx context.Context, e *pluginserver.Event) *Problem {
 	if problem != nil {
 		return problem
 	}
+	began := time.Now()
 	outcome, err := passage.Check(ctx, body)
+	trail.step(StagePolicy, began)
 	if err != nil {
 		return guardProblem(err, request)
 	}

@@ -159,11 +159,14 @@ func (h *identity) recognize(ctx context.Context, e *pluginserver.Event, headers
 		return r, problem
 	}
 	r.source = a.Source
-	trailOf(ctx).way.located(a.Source)
+	trail, began := trailOf(ctx), time.Now()
+	trail.way.located(a.Source)
 	verified, err := h.verifier.VerifyPresented(ctx, a.Token, a.presentation)
+	trail.step(StageToken, began)
 	if err != nil {
 		return r, tokenProblem(err, a.DPoP)
 	}
+	defer trail.step(StageCaller, time.Now())
 	is := h.issuers[verified.Issuer()] // the verifier takes no other
 	id, err := is.mapper.Identity(verified)
 	if err != nil {

@@ -50,7 +50,9 @@ type Process struct {
 	// Withhold, where set, keeps requests back from Prefect, as
 	// [prefectclient.Options] has it: for processes that only look.
 	Withhold func(prefectclient.Request) bool
-	log      *slog.Logger
+	// Hooks are told what happens. They are set before the first event.
+	Hooks Hooks
+	log   *slog.Logger
 
 	tokenCache token.CacheCounters
 	waiters    atomic.Int64 // answers that wait for a run's end
@@ -116,6 +118,7 @@ func hosted[H pluginserver.Handler](p *Process, name string, priority int, confi
 		Compile: func(data []byte) pluginserver.Handler {
 			var h pluginserver.Handler
 			h, err := compile(p, data)
+			p.compiled(name, err)
 			if err != nil {
 				h = p.broken(name, err)
 			}

@@ -46,7 +46,7 @@ func (p *Process) prefect(c PrefectConfig) (*prefectclient.Client, error) {
 		APIURL: c.APIURL, Credentials: credentials, UserAgent: "kong-prefect/" + Version,
 		Deadline:      time.Duration(c.TimeoutMS) * time.Millisecond,
 		MaxConcurrent: c.MaxConcurrent, MaxConcurrentPerRoute: c.MaxConcurrentPerRoute,
-		Logger: p.log, OnEvent: p.prefectEvent, Withhold: p.Withhold,
+		Logger: p.log, OnEvent: p.prefectEvent, OnSent: p.sent, Withhold: p.Withhold,
 	})
 	if err != nil {
 		return nil, err
@@ -66,6 +66,9 @@ func (p *Process) prefect(c PrefectConfig) (*prefectclient.Client, error) {
 // prefectEvent puts on record that the credential for a Prefect changed. A
 // record that can't be written stops nobody: the client itself has logged it.
 func (p *Process) prefectEvent(e prefectclient.Event) {
+	if p.Hooks.PrefectEvent != nil {
+		p.Hooks.PrefectEvent(e)
+	}
 	if e.Kind != prefectclient.EventCredentialSwitched || p.Audit == nil {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -25,7 +26,8 @@ func (h *trigger) start(ctx context.Context, o order) (*reply, *Problem) {
 	if problem != nil {
 		return nil, problem
 	}
-	way := trailOf(ctx).way
+	trail := trailOf(ctx)
+	way := trail.way
 	way.chose(name, nil)
 	trailOf(ctx).chosen(h.config.Prefect.APIURL, name)
 	clientKey, problem := idempotencyKey(o.idempotencyKey)
@@ -36,27 +38,40 @@ func (h *trigger) start(ctx context.Context, o order) (*reply, *Problem) {
 	if problem != nil {
 		return nil, problem
 	}
+	began := time.Now()
 	d, problem := h.selection.find(ctx, name)
+	trail.step(StageDeployment, began)
 	if problem != nil {
 		return nil, problem
 	}
 	way.chose(name, d)
-	if problem := h.executable(name, d); problem != nil {
-		return nil, problem
-	}
-	w, problem := h.wanted(o, d, body)
+	began = time.Now()
+	w, problem := h.decide(o, d, facts, name, body, way)
+	trail.step(StagePolicy, began)
 	if problem != nil {
 		return nil, problem
 	}
-	w.name, w.clientKey = name, clientKey
+	w.clientKey = clientKey
+	return h.create(ctx, o, d, w)
+}
+
+// decide is everything between the deployment and the run: may it run, with
+// these parameters, for this caller.
+func (h *trigger) decide(o order, d *resolved, facts policy.Facts, name string, body map[string]any, way *Way) (w wanted, problem *Problem) {
+	if problem := h.executable(name, d); problem != nil {
+		return w, problem
+	}
+	if w, problem = h.wanted(o, d, body); problem != nil {
+		return w, problem
+	}
 	facts.Deployment, facts.Parameters = d.facts, w.parameters
 	decision := h.policy.Decide(facts)
 	way.decided(h.policy, facts, decision.Rule)
 	if !decision.Allowed {
-		return nil, &Problem{Code: CodePolicyDenied, Cause: errors.Join(h.roleNotAllowed(o).Cause, decision.Failed)}
+		return w, &Problem{Code: CodePolicyDenied, Cause: errors.Join(h.roleNotAllowed(o).Cause, decision.Failed)}
 	}
-	w.rule = decision.Rule
-	return h.create(ctx, o, d, w)
+	w.name, w.rule = name, decision.Rule
+	return w, nil
 }
 
 // executable refuses runs that would wait for nobody knows how long. That is
@@ -142,11 +157,12 @@ func (h *trigger) create(ctx context.Context, o order, d *resolved, w wanted) (*
 		Team: h.config.Team, BusinessFunction: h.config.BusinessFunction,
 		Parent: o.parent, Traceparent: o.traceparent, Run: w.run,
 	}
-	trail := trailOf(ctx)
+	trail, began := trailOf(ctx), time.Now()
 	if problem := trail.run(cause); problem != nil {
 		return nil, problem
 	}
 	s, err := stamp.New(cause, h.stamp)
+	trail.step(StageStamp, began)
 	if err != nil {
 		return nil, &Problem{Code: CodeStampFailed, Cause: err}
 	}
@@ -171,7 +187,9 @@ func (h *trigger) create(ctx context.Context, o order, d *resolved, w wanted) (*
 		WorkQueueName:  w.fields.WorkQueueName,
 	}
 	trail.way.stamped(s, asked)
+	began = time.Now()
 	run, created, err := h.client.CreateFlowRun(ctx, d.id, asked)
+	trail.step(StagePrefect, began)
 	if err != nil {
 		problem := prefectProblem(w.name, err)
 		if prefectclient.ReasonOf(err) == prefectclient.ReasonDeploymentNotFound {

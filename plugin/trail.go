@@ -17,14 +17,18 @@ import (
 	"github.com/kong-prefect/kong-prefect/stamp"
 )
 
-// trail is one request's way into the audit. What the plugin learns on its way
-// is noted in event; the records are made of it.
+// trail is one request's way: into the audit, whose records are made of event
+// as the plugin fills it in, and into the metrics.
 type trail struct {
 	log    *audit.Log
 	began  time.Time
 	event  audit.Event
 	config AuditConfig
 	way    *Way // nil: nobody asks
+
+	started string // RunCreated or RunRepeated
+	steps   []Step
+	space   [8]Step // of steps, for all but the longest way
 }
 
 // audited notes where every request of a handler goes.
@@ -48,7 +52,8 @@ type trailKey struct{}
 // Access hands on with a new trail in the context.
 func (h *audited) Access(ctx context.Context, e *pluginserver.Event) {
 	t := &trail{log: h.process.Audit, began: time.Now(), event: audit.Event{Plugin: h.plugin, ConfigDigest: h.digest}, way: wayOf(ctx)}
-	h.next.Access(context.WithValue(ctx, trailKey{}, t), e)
+	t.steps = t.space[:0]
+	t.observe(ctx, h.next, e, h.process.Hooks.Done)
 }
 
 // trailOf is the request's trail; a handler that nobody audits gets one that
@@ -190,8 +195,9 @@ func (t *trail) allowed(ctx context.Context) *Problem {
 func (t *trail) created(ctx context.Context, run prefectclient.FlowRun, created bool) error {
 	t.event.RunID = run.ID.String()
 	kind := audit.RunCreated
+	t.started = RunCreated
 	if !created {
-		kind = audit.RunRepeated
+		kind, t.started = audit.RunRepeated, RunRepeated
 	}
 	return t.append(ctx, kind, t.config.Durable)
 }
@@ -219,6 +225,7 @@ func (t *trail) append(ctx context.Context, kind audit.Type, durable bool) error
 	if t.log == nil {
 		return nil
 	}
+	defer t.step(StageAudit, time.Now())
 	e := t.event
 	e.Type = kind
 	e.LatencyMicros = time.Since(t.began).Microseconds()

@@ -86,6 +86,7 @@ func (h *trigger) await(ctx context.Context, wait time.Duration, run prefectclie
 	if err != nil {
 		return run, false
 	}
+	defer trailOf(ctx).step(StageWait, time.Now())
 	ended, err := runs.Wait(ctx, run.ID)
 	if err != nil {
 		return run, false

@@ -30,9 +30,11 @@ type Event struct {
 	// Phase is Kong's name of the phase, "access" for instance.
 	Phase string
 
-	link  *link
-	reads []Read
-	reply []reply // of reads, in their order
+	link   *link
+	plugin *Plugin
+	first  []reply // of the plugin's declared reads
+	reads  []Read
+	reply  []reply // of reads, in their order
 
 	// mu guards what follows: the watchdog of [Server] may end an event
 	// while its handler still runs.
@@ -127,6 +129,22 @@ func (e *Event) declared(method, name string) (reply, bool) {
 		}
 	}
 	return reply{}, false
+}
+
+// varRequestID is nginx's variable with Kong's id of the request.
+const varRequestID = "kong_request_id"
+
+// requestID is Kong's, where the plugin declares that read: for the log, at
+// any time and from any goroutine.
+func (e *Event) requestID() string {
+	for i, r := range e.plugin.Reads {
+		if r.method == methodVar && r.name == varRequestID && e.first[i].err == nil {
+			if id, err := decodeString(e.first[i].data); err == nil && id != "" {
+				return id
+			}
+		}
+	}
+	return "unknown"
 }
 
 // Prefetch asks for what only some requests need, in one flight; what was read

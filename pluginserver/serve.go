@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"runtime/debug"
@@ -120,47 +119,46 @@ func (s *Server) event(l *link, id int32, phase string) (owed int, err error) {
 	}
 	ctx, cancel := context.WithTimeout(l.ctx, s.options.EventTimeout)
 	defer cancel()
-	e := &Event{Phase: phase, link: l}
-	first := make([]reply, len(inst.plugin.Reads))
-	if err := e.ask(ctx, inst.plugin.Reads, first); err != nil {
+	e := &Event{Phase: phase, link: l, plugin: inst.plugin, first: make([]reply, len(inst.plugin.Reads))}
+	if err := e.ask(ctx, inst.plugin.Reads, e.first); err != nil {
 		return 0, err
 	}
-	e.reads, e.reply = inst.plugin.Reads, first
+	e.reads, e.reply = inst.plugin.Reads, e.first
 
 	answered := make(chan struct{})
 	watchdog := time.AfterFunc(s.options.EventTimeout, func() {
 		defer close(answered)
-		s.overdue(e, inst.plugin.Name)
+		s.overdue(e)
 	})
-	s.run(ctx, e, inst)
+	s.run(ctx, e, inst.handler)
 	if !watchdog.Stop() {
 		<-answered // the link is the watchdog's until then
 	}
 	if err := e.failure(); err != nil {
-		s.failed(e, inst.plugin.Name, err)
+		s.failed(e, err)
 	}
 	return e.finish(), nil
 }
 
 // failed refuses a request that its handler would have let pass.
-func (s *Server) failed(e *Event, plugin string, err error) {
+func (s *Server) failed(e *Event, err error) {
 	reason := ReasonUnreadable
 	if errors.Is(err, errArgument) {
 		reason = ReasonUnsendable
 	}
-	s.options.Log.Error("an event failed; the request is refused", "plugin", plugin, "reason", reason, "error", err)
+	s.options.Log.Error("an event failed; the request is refused", "plugin", e.plugin.Name, "reason", reason, "request_id", e.requestID(), "error", err)
 	s.refuse(e, reason)
 }
 
 // run calls the handler and turns a panic into a refusal of this request.
-func (s *Server) run(ctx context.Context, e *Event, inst *instance) {
+func (s *Server) run(ctx context.Context, e *Event, h Handler) {
 	defer func() {
 		if cause := recover(); cause != nil {
-			s.logPanic("a handler panicked; the request is refused", inst.plugin, cause)
+			s.logPanic("a handler panicked; the request is refused", e.plugin, cause, "request_id", e.requestID())
 			s.refuse(e, ReasonPanic)
 		}
 	}()
-	inst.handler.Access(ctx, e)
+	h.Access(ctx, e)
 }
 
 // compile makes a configuration's handler. Where that panics, the routes of
@@ -181,14 +179,14 @@ type uncompiled struct{ server *Server }
 // Access refuses.
 func (u uncompiled) Access(_ context.Context, e *Event) { u.server.refuse(e, ReasonPanic) }
 
-func (s *Server) logPanic(message string, p *Plugin, cause any) {
-	s.options.Log.Error(message, slog.String("plugin", p.Name), slog.Any("panic", cause), slog.String("stack", string(debug.Stack())))
+func (s *Server) logPanic(message string, p *Plugin, cause any, more ...any) {
+	s.options.Log.With(more...).Error(message, "plugin", p.Name, "reason", ReasonPanic, "panic", cause, "stack", string(debug.Stack()))
 }
 
 // overdue answers for a handler that takes too long, while it still runs.
-func (s *Server) overdue(e *Event, plugin string) {
+func (s *Server) overdue(e *Event) {
 	s.options.Log.Error("a handler took too long; the request is refused",
-		"plugin", plugin, "timeout", s.options.EventTimeout)
+		"plugin", e.plugin.Name, "reason", ReasonTimeout, "request_id", e.requestID(), "timeout", s.options.EventTimeout)
 	s.refuse(e, ReasonTimeout)
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -199,6 +197,7 @@ func (s *Server) overdue(e *Event, plugin string) {
 
 // refuse drops what the handler queued and exits with the server's answer.
 func (s *Server) refuse(e *Event, reason string) {
+	s.options.Refused(e.plugin.Name, reason)
 	e.discard()
 	a := s.options.Refusal(reason)
 	if checkAnswer(a) != nil {

@@ -37,6 +37,9 @@ type Options struct {
 	EventTimeout time.Duration
 	// Refusal makes the answer for one of the reasons above. Nil: a bare 500.
 	Refusal func(reason string) Answer
+	// Refused is told of every request that the server itself refuses, after
+	// the handler's own decision if it came to one. Nil: nobody is told.
+	Refused func(plugin, reason string)
 }
 
 // Server hosts plugins on a unix socket.
@@ -61,6 +64,9 @@ func New(o Options) (*Server, error) {
 	}
 	if o.Refusal == nil {
 		o.Refusal = func(string) Answer { return Answer{Status: 500} }
+	}
+	if o.Refused == nil {
+		o.Refused = func(string, string) {}
 	}
 	s := &Server{
 		options: o,

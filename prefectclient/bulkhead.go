@@ -19,6 +19,7 @@ type bulkhead struct {
 
 	mu     sync.Mutex
 	routes map[string]*routeSlots // holds routes with calls under way only
+	held   int                    // slots of the server
 }
 
 type routeSlots struct {
@@ -54,11 +55,29 @@ func (b *bulkhead) enter(ctx context.Context, route string) (leave func(), err *
 		b.part(route, r)
 		return nil, noSlot(ctx, "no slot of this server became free in time")
 	}
+	b.hold(1)
 	return func() {
+		b.hold(-1)
 		b.server.Release(1)
 		r.slots.Release(1)
 		b.part(route, r)
 	}, nil
+}
+
+func (b *bulkhead) hold(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held += n
+}
+
+// load is how many calls hold a slot, and how many wait for one.
+func (b *bulkhead) load() (held, waiting int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, r := range b.routes {
+		waiting += r.calls
+	}
+	return b.held, waiting - b.held
 }
 
 // noSlot tells a caller that went away from one that waited in vain.

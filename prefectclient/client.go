@@ -21,6 +21,7 @@
 package prefectclient
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -93,6 +94,27 @@ type Options struct {
 	// says yes is not sent, and its call ends with [ReasonWithheld]. Default:
 	// everything is sent.
 	Withhold func(Request) bool
+	// OnSent is told of every request that was sent, in the same way and
+	// with the context of its call. Default: nothing is called.
+	OnSent func(context.Context, Sent)
+}
+
+// Sent is one request to the server, repeated ones each for itself.
+type Sent struct {
+	// Server is the host and port of the API.
+	Server string
+	// Operation is what was asked for, one of [Operations].
+	Operation string
+	// Status is the HTTP status of the answer; 0: there was none.
+	Status int
+	Began  time.Time
+	Took   time.Duration
+}
+
+// Operations are all there are.
+var Operations = []string{
+	createName, confirmName, "find deployment", "read deployment", "read flow run", "read flow runs", "read run states",
+	"find flow run by idempotency key", "find flow run of deployment", "query",
 }
 
 // EventKind says what an [Event] tells of.
@@ -187,6 +209,12 @@ func (c *Client) emit(e Event) {
 	if c.options.OnEvent != nil {
 		e.Server = c.base.Host
 		c.options.OnEvent(e)
+	}
+}
+
+func (c *Client) sent(ctx context.Context, operation string, status int, began time.Time) {
+	if c.options.OnSent != nil {
+		c.options.OnSent(ctx, Sent{Server: c.base.Host, Operation: operation, Status: status, Began: began, Took: time.Since(began)})
 	}
 }
 

@@ -151,7 +151,10 @@ func ours(made FlowRun, created bool, deploymentID uuid.UUID, run NewFlowRun) (F
 	return made, created, nil
 }
 
-const createName = "create flow run"
+const (
+	createName  = "create flow run"
+	confirmName = "confirm flow run"
+)
 
 // newCreate checks what would be wrong with any server, and writes the
 // request.
@@ -231,7 +234,7 @@ func (c *Client) beforeConfirm(ctx context.Context) (context.Context, context.Ca
 // finds no run, f says how much that proves.
 func (c *Client) confirm(ctx context.Context, deploymentID uuid.UUID, run NewFlowRun, f *failure) (FlowRun, bool) {
 	var runs []FlowRun
-	op := findRuns("confirm flow run", &runs, runFilter{Runs: runsFilter{
+	op := findRuns(confirmName, &runs, runFilter{Runs: runsFilter{
 		IdempotencyKey: anyOf(run.IdempotencyKey), DeploymentID: anyOf(deploymentID.String()),
 	}})
 	for wait := c.options.MinBackoff; ctx.Err() == nil; wait = min(2*wait, c.options.MaxBackoff) {

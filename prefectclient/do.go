@@ -89,11 +89,14 @@ func (c *Client) send(ctx context.Context, op *operation, authorization string) 
 	if err != nil {
 		return answer{}, &failure{notSent: true, Error: &Error{Op: op.name, Reason: ReasonRequestInvalid, cause: err}}
 	}
+	began, status := time.Now(), 0
+	defer func() { c.sent(ctx, op.name, status, began) }()
 	response, err := c.http.Do(request)
 	if err != nil {
 		return answer{}, c.lost(ctx, op, seen, withoutURL(err))
 	}
 	defer func() { _ = response.Body.Close() }()
+	status = response.StatusCode
 
 	success := response.StatusCode == http.StatusOK || response.StatusCode == http.StatusCreated
 	limit := c.readLimit(response, success)

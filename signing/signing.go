@@ -90,8 +90,10 @@ type Keys struct {
 	checked time.Time
 	private ed25519.PrivateKey
 	kid     string
+	made    time.Time
 	public  *KeySet
 	tell    func(*KeySet) // nil: nobody
+	err     error         // of the last look at the files
 }
 
 // Open reads the keys, making the file if there is none.
@@ -148,8 +150,8 @@ func (k *Keys) current() (ed25519.PrivateKey, string, *KeySet) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if now := k.options.Now(); now.Sub(k.checked) >= k.options.CheckInterval || now.Before(k.checked) {
-		if err := k.loadLocked(now); err != nil {
-			k.options.Logger.Error("the signing keys can't be read again; those of before stay in use", "error", err)
+		if k.err = k.loadLocked(now); k.err != nil {
+			k.options.Logger.Error("the signing keys can't be read again; those of before stay in use", "error", k.err)
 		}
 	}
 	return k.private, k.kid, k.public
@@ -176,7 +178,7 @@ func (k *Keys) loadLocked(now time.Time) error {
 		return err
 	}
 	changed := k.public == nil || k.public.Digest() != public.Digest()
-	k.private, k.kid, k.public = signer.Private, signer.ID, public
+	k.private, k.kid, k.made, k.public = signer.Private, signer.ID, signer.Made, public
 	if changed && k.tell != nil {
 		k.tell(public)
 	}

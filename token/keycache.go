@@ -139,7 +139,7 @@ func (c *KeyCache) begin() bool {
 // source gives the keys of an issuer whose settings passed check. It does not
 // touch the network.
 func (c *KeyCache) source(i Issuer) (keySource, error) {
-	if f := (keyFile{jwks: i.JWKSFile, pem: i.PEMFile}); f != (keyFile{}) {
+	if f := (keyFile{issuer: i.URL, jwks: i.JWKSFile, pem: i.PEMFile}); f.jwks != "" || f.pem != "" {
 		return c.file(f), nil
 	}
 	r := i.remote()

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// keyFile names a file with an issuer's public keys, in one of two forms.
-type keyFile struct{ jwks, pem string }
+// keyFile names an issuer's file with public keys, in one of two forms.
+type keyFile struct{ issuer, jwks, pem string }
 
 // fileKeys are keys from a watched file, for issuers that can't be reached.
 type fileKeys struct {
@@ -108,6 +108,10 @@ type watchedFile struct {
 	loaded bool
 	goodAt time.Time
 	err    error
+	// failing counts the looks that failed since the last good one, good and
+	// failed all that read the file.
+	failing      int
+	good, failed uint64
 }
 
 func (w *watchedFile) check() error {
@@ -150,12 +154,16 @@ func (w *watchedFile) look(now time.Time) {
 			w.log.Error("a watched file can't be used; its last good version stays in force for a time", "path", w.path, "error", err)
 		}
 		w.err = err
+		w.failing++
+		w.failed++
 		return
 	}
 	if w.err != nil {
 		w.log.Info("a watched file can be used again", "path", w.path)
 	}
 	w.err, w.loaded, w.seen, w.goodAt = nil, true, info, now
+	w.failing = 0
+	w.good++
 }
 
 func (w *watchedFile) unchanged(info os.FileInfo, now time.Time) bool {

@@ -34,6 +34,8 @@ type remoteKeys struct {
 	retryAt    time.Time // no fetch before, after failures
 	unknownAt  time.Time // when a fetch was last caused by an unknown kid
 	generation uint64
+	// fetched and failed count the fetches that have ended.
+	fetched, failed uint64
 }
 
 // flight is a fetch under way. err is set before done is closed.
@@ -187,10 +189,12 @@ func (k *remoteKeys) done(f *flight, set *KeySet, refused []Refused, err error) 
 		k.lastError = err
 		k.retryAt = now.Add(o.RetryAfter << min(k.failures, 4))
 		k.failures++
+		k.failed++
 		log.Error("the issuer's keys could not be fetched", "error", err, "failures", k.failures)
 		return
 	}
 	k.failures, k.lastError, k.retryAt = 0, nil, time.Time{}
+	k.fetched++
 	k.fetchedAt = now
 	k.refreshAt = now.Add(o.RefreshAfter*3/4 + rand.N(o.RefreshAfter/4+1))
 	if k.set == nil || k.set.digest != set.digest {

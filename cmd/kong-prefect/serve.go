@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kong-prefect/kong-prefect/ownport"
+	"github.com/kong-prefect/kong-prefect/metrics"
 	"github.com/kong-prefect/kong-prefect/plugin"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
 	"github.com/kong-prefect/kong-prefect/signing"
@@ -71,7 +71,7 @@ it may as well be run by systemd, or beside Kong in a container of its own.`,
 	flags.StringVar(&o.keys, "keys", "", "file of the private keys that sign stamps, made if there is none; default: "+keysName+" beside the socket")
 	flags.StringSliceVar(&o.peerKeys, "peer-keys", nil, "JWKS files with the public keys of other nodes, to publish and believe as well")
 	flags.DurationVar(&o.rotate, "rotate-keys-every", 90*24*time.Hour, "the age at which a new signing key takes over; negative: never")
-	flags.StringVar(&o.listen, "listen", "", "address of the process's own HTTP port, on this machine alone: 127.0.0.1:8710; default: none")
+	flags.StringVar(&o.listen, "listen", "", "address of the process's own HTTP port, on this machine alone, for metrics, health and the key set: 127.0.0.1:8710; default: none")
 	flags.StringVar(&o.audit, "audit", "", "folder of the audit, made if there is none; default: none, and nothing is audited")
 	flags.DurationVar(&o.settle, "audit-settle", 90*time.Second, "age at which the run of an allowed request without a result is looked for in Prefect: longer than any request takes")
 	flags.StringVar(&o.sinks, "audit-sinks", "", "YAML file that says where the audit's records go as well: stdout, syslog, HTTP, OpenTelemetry")
@@ -87,23 +87,31 @@ func serve(ctx context.Context, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	own, err := newOwnPort(o, keys)
+	own, err := newOwnPort(o)
 	if err != nil {
 		return err
 	}
 	process := plugin.NewProcess(o.log)
 	defer process.Close()
 	process.Signing = keys
-	closeAudit, err := openAudit(o, process)
+	sinks, closeAudit, err := openAudit(o, process)
 	if err != nil {
 		return err
 	}
 	defer closeAudit()
-	server, err := pluginserver.New(pluginserver.Options{
-		Plugins: process.Plugins(), Log: o.log, Refusal: plugin.Refusal,
-	})
+	hosted := pluginserver.Options{Plugins: process.Plugins(), Log: o.log, Refusal: plugin.Refusal}
+	counted := metrics.New()
+	if own != nil { // else nobody can read what is counted
+		process.Hooks, hosted.Refused = counted.Hooks(), counted.ServerRefused
+	}
+	server, err := pluginserver.New(hosted)
 	if err != nil {
 		return err
+	}
+	if own != nil {
+		sources := metrics.Sources{Process: process, Server: server, Signing: keys, Audit: process.Audit, Sinks: sinks}
+		counted.Watch(sources)
+		publish(own, counted, sources)
 	}
 	// Last: what can't start must not take the path from a process that serves.
 	// Nothing before this waits, for Kong's workers look for the socket at once.
@@ -123,34 +131,4 @@ func openKeys(o serveOptions) (*signing.Keys, error) {
 		o.keys = filepath.Join(filepath.Dir(o.socket), keysName)
 	}
 	return signing.Open(signing.Options{File: o.keys, Peers: o.peerKeys, RotateEvery: o.rotate, Logger: o.log})
-}
-
-// newOwnPort is what the process itself serves; nil where it shall not.
-func newOwnPort(o serveOptions, keys *signing.Keys) (*ownport.Server, error) {
-	if o.listen == "" {
-		return nil, nil
-	}
-	port, err := ownport.New(o.listen, o.log)
-	if err != nil {
-		return nil, fmt.Errorf("%w: --listen: %w", errUsage, err)
-	}
-	port.Handle(ownport.KeySetPath, ownport.KeySet(keys.JWKS, signing.MediaType, signing.CacheSeconds))
-	return port, nil
-}
-
-// startOwnPort serves until end is called: beyond the signal, for requests
-// under way are finished after it.
-func startOwnPort(ctx context.Context, port *ownport.Server, log *slog.Logger) (end func()) {
-	if port == nil {
-		return func() {}
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		if err := port.Serve(ctx); err != nil {
-			log.Error("the own port has ended", "error", err)
-		}
-	}()
-	return func() { cancel(); <-served }
 }

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/kong-prefect/kong-prefect/audit"
@@ -12,22 +14,22 @@ import (
 
 // openAudit gives the plugins the audit, where there is to be one, and follows
 // it: how runs end, and what the sinks are to have.
-func openAudit(o serveOptions, process *plugin.Process) (closeAudit func(), err error) {
+func openAudit(o serveOptions, process *plugin.Process) (sinkNames []string, closeAudit func(), err error) {
 	if o.audit == "" {
 		if o.sinks != "" {
-			return nil, fmt.Errorf("%w: --audit-sinks needs --audit", errUsage)
+			return nil, nil, fmt.Errorf("%w: --audit-sinks needs --audit", errUsage)
 		}
-		return func() {}, nil
+		return nil, func() {}, nil
 	}
 	sinks := map[string]audit.Sink{}
 	if o.sinks != "" {
 		if sinks, err = audit.ReadSinks(o.sinks, os.Stdout); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	log, err := audit.Open(audit.Options{Dir: o.audit, Signer: process.Signing, Logger: o.log})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	process.Audit = log
 	process.AuditOwnKeys()
@@ -47,7 +49,7 @@ func openAudit(o serveOptions, process *plugin.Process) (closeAudit func(), err 
 	for name, sink := range sinks {
 		follow("sink "+name, func() error { return audit.Deliver(ctx, o.audit, name, sink, o.log) })
 	}
-	return func() {
+	return slices.Sorted(maps.Keys(sinks)), func() {
 		cancel()
 		following.Wait()
 		if err := log.Close(); err != nil {

@@ -31,8 +31,9 @@ var allowed = map[string][]string{
 	"outbox":                    {},
 	"outbox/outboxtest":         {"outbox"},
 	"plugin":                    {"pluginserver", "signing", "token", "claims", "policy", "stamp", "prefectclient", "guard", "audit", "outbox"},
+	"metrics":                   {"pluginserver", "signing", "token", "prefectclient", "audit", "plugin"},
 	"devgateway":                {},
-	"cmd/kong-prefect":          {"pluginserver", "plugin", "signing", "ownport", "guard", "audit", "outbox", "prefectclient", "stamp"},
+	"cmd/kong-prefect":          {"pluginserver", "plugin", "metrics", "signing", "ownport", "guard", "audit", "outbox", "prefectclient", "stamp"},
 	"cmd/devgateway":            {"devgateway"},
 }
 
