@@ -2,14 +2,11 @@ package plugin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/sync/singleflight"
 
 	"github.com/kong-prefect/kong-prefect/policy"
 	"github.com/kong-prefect/kong-prefect/prefectclient"
@@ -46,12 +43,11 @@ func parseDeploymentName(s string) (deploymentName, error) {
 type resolved struct {
 	id, flowID uuid.UUID
 	schema     *policy.ParameterSchema
-	defaults   map[string]any  // never written to
-	parameters json.RawMessage // its schema, as Prefect has it
+	defaults   map[string]any // never written to
 	facts      policy.Deployment
+	version    string
 	text       string // what its author wrote about it
-	executed   bool   // somebody executes its runs, as far as Prefect knows
-	until      time.Time
+	executed   bool   // see isExecuted
 }
 
 // run is the run to stamp: with all the parameters that Prefect will store.
@@ -63,41 +59,32 @@ func (r *resolved) run(idempotencyKey string, parameters map[string]any) stamp.R
 	}
 }
 
+func (r *resolved) age() time.Duration {
+	if !r.executed || r.facts.Paused {
+		return refusedAge
+	}
+	return deploymentAge
+}
+
 // deployment resolves one route's deployment and remembers it for a while.
 type deployment struct {
 	client *prefectclient.Client
 	name   deploymentName
-	now    func() time.Time
-	asking singleflight.Group
-
-	mu    sync.Mutex
-	known *resolved
+	known  *remembered[*resolved]
 }
 
 func newDeployment(c *prefectclient.Client, name deploymentName, now func() time.Time) *deployment {
-	return &deployment{client: c, name: name, now: now}
+	return &deployment{client: c, name: name, known: newRemembered((*resolved).age, now)}
 }
 
 // find gives the deployment; requests that come together ask Prefect once.
 func (d *deployment) find(ctx context.Context) (*resolved, error) {
-	d.mu.Lock()
-	known := d.known
-	d.mu.Unlock()
-	if known != nil && d.now().Before(known.until) {
-		return known, nil
-	}
-	// The flight belongs to all who wait for it, so one caller's end must not
-	// end it; the client has a deadline of its own.
-	flight := d.asking.DoChan("", func() (any, error) { return d.resolve(context.WithoutCancel(ctx)) })
-	select {
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case r := <-flight:
-		if r.Err != nil {
-			return nil, r.Err
-		}
-		return r.Val.(*resolved), nil
-	}
+	return d.known.get(ctx, d.resolve)
+}
+
+// forget drops a deployment that Prefect no longer knows.
+func (d *deployment) forget(gone *resolved) {
+	d.known.forget(func(known *resolved) bool { return known == gone })
 }
 
 func (d *deployment) resolve(ctx context.Context) (*resolved, error) {
@@ -115,35 +102,24 @@ func (d *deployment) resolve(ctx context.Context) (*resolved, error) {
 	if err != nil {
 		return nil, err
 	}
-	known := &resolved{
-		id: found.ID, flowID: found.FlowID, schema: schema, defaults: found.Parameters, parameters: found.ParameterSchema,
-		facts: policy.Deployment{
-			ID: found.ID.String(), Name: found.Name, Flow: found.FlowName, Tags: found.Tags,
-			WorkPool: found.WorkPoolName, Paused: found.Paused,
-		},
-		text: found.Description,
-		// A process that serves a deployment (flow.serve) has no work pool:
-		// the deployment is ready while it asks for runs.
-		executed: found.WorkPoolName != "" || found.Status == "READY",
-		until:    d.now().Add(deploymentAge),
-	}
-	if !known.executed || known.facts.Paused {
-		known.until = d.now().Add(refusedAge)
-	}
-	if found.FlowName != "" {
-		known.facts.Name = found.FlowName + "/" + found.Name
-	}
-	d.mu.Lock()
-	d.known = known
-	d.mu.Unlock()
-	return known, nil
+	return &resolved{
+		id: found.ID, flowID: found.FlowID, schema: schema, defaults: found.Parameters,
+		facts: factsOf(found), version: found.Version, text: found.Description, executed: isExecuted(found),
+	}, nil
 }
 
-// forget drops a deployment that Prefect no longer knows.
-func (d *deployment) forget(gone *resolved) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.known == gone {
-		d.known = nil
+// factsOf is what conditions can ask about a deployment.
+func factsOf(d prefectclient.Deployment) policy.Deployment {
+	facts := policy.Deployment{
+		ID: d.ID.String(), Name: d.Name, Flow: d.FlowName, Tags: d.Tags, WorkPool: d.WorkPoolName, Paused: d.Paused,
 	}
+	if d.FlowName != "" {
+		facts.Name = d.FlowName + "/" + d.Name
+	}
+	return facts
 }
+
+// isExecuted tells whether somebody executes a deployment's runs, as far as
+// Prefect knows. A process that serves a deployment (flow.serve) has no work
+// pool: the deployment is ready while it asks for runs.
+func isExecuted(d prefectclient.Deployment) bool { return d.WorkPoolName != "" || d.Status == "READY" }

@@ -29,6 +29,8 @@ type Problem struct {
 	Violations []Violation
 	// Permission is the one that the caller lacks, where one would help.
 	Permission string
+	// Allow are the methods there are, where another was used.
+	Allow string
 	// RetryAfter, where set, goes into the header of that name.
 	RetryAfter time.Duration
 	// DPoP says that the token came with the DPoP scheme, so the challenge is
@@ -92,8 +94,8 @@ func (p *Problem) Answer(realm string) pluginserver.Answer {
 	if p.RetryAfter > 0 {
 		headers = append(headers, header("Retry-After", strconv.Itoa(int(math.Ceil(p.RetryAfter.Seconds())))))
 	}
-	if k.status == http.StatusMethodNotAllowed {
-		headers = append(headers, header("Allow", http.MethodPost))
+	if p.Allow != "" {
+		headers = append(headers, header("Allow", p.Allow))
 	}
 	return pluginserver.Answer{Status: k.status, Body: append(data, '\n'), Headers: headers}
 }

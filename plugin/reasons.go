@@ -106,7 +106,7 @@ var kinds = map[string]kind{
 	CodeConfigInvalid:                    {500, "This route isn't set up correctly; its operator finds the field in the gateway's log.", "", pluginserver.LevelErr},
 	CodeIdentityMissing:                  {500, "This route isn't set up correctly: nobody established who calls. Its operator must enable prefect-identity for it.", "", pluginserver.LevelErr},
 	CodeRoleNotAllowed:                   {403, "You are known here, but have no role that may do this; ask the route's owner for one.", insufficientScope, pluginserver.LevelNotice},
-	CodeMethodNotAllowed:                 {405, "This route starts a run: use POST.", "", pluginserver.LevelInfo},
+	CodeMethodNotAllowed:                 {405, "This method does nothing here: POST starts a run, GET says what may be started.", "", pluginserver.LevelInfo},
 	CodeBodyNotJSON:                      {400, "The body isn't valid JSON.", "", pluginserver.LevelInfo},
 	CodeBodyNotObject:                    {400, "The body must be a JSON object that holds the run's parameters.", "", pluginserver.LevelInfo},
 	CodeBodyTooLarge:                     {413, "The body is too large.", "", pluginserver.LevelInfo},

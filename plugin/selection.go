@@ -19,6 +19,10 @@ import (
 // maxDeployments bounds what a route remembers where its callers choose.
 const maxDeployments = 1024
 
+// listingAge is how long a list of all deployments is used: what is new, or
+// paused, is in the next.
+const listingAge = 5 * time.Second
+
 // selection says which deployment a request is for: always the same, by rules
 // over the caller and the request, or by the caller's own choice.
 type selection struct {
@@ -27,10 +31,17 @@ type selection struct {
 	fixed   string // the deployment, or the one that no rule chose; may be empty
 	rules   []deploymentRule
 	choices []string // patterns; empty: callers don't choose
+	listing *remembered[[]prefectclient.Deployment]
 
 	mu    sync.Mutex
 	known map[string]*deployment
 }
+
+// The parts of a path by which callers choose.
+const (
+	partFlow       = "flow"
+	partDeployment = "deployment"
+)
 
 type deploymentRule struct {
 	when       *policy.Condition
@@ -38,7 +49,8 @@ type deploymentRule struct {
 }
 
 func newSelection(c TriggerConfig, client *prefectclient.Client) (*selection, error) {
-	s := &selection{client: client, fixed: c.Deployment, choices: c.Choose, known: map[string]*deployment{}}
+	s := &selection{client: client, fixed: c.Deployment, choices: c.Choose, known: map[string]*deployment{},
+		listing: newRemembered(func([]prefectclient.Deployment) time.Duration { return listingAge }, time.Now)}
 	var problems []error
 	note := func(field string, err error) {
 		if err != nil {
@@ -70,7 +82,7 @@ func newSelection(c TriggerConfig, client *prefectclient.Client) (*selection, er
 	switch {
 	case len(c.Choose) > 0 && (c.Deployment != "" || len(c.Deployments) > 0):
 		problems = append(problems, errors.New("choose: in place of deployment and deployments, not beside them"))
-	case len(c.Choose) > 0 && !(slices.Contains(s.path.names, "flow") && slices.Contains(s.path.names, "deployment")):
+	case len(c.Choose) > 0 && !(slices.Contains(s.path.names, partFlow) && slices.Contains(s.path.names, partDeployment)):
 		problems = append(problems, errors.New("path: must have the parts {flow} and {deployment} where callers choose"))
 	case len(c.Choose) == 0 && c.Deployment == "" && len(c.Deployments) == 0:
 		problems = append(problems, errors.New("deployment: give deployment, deployments or choose"))
@@ -95,7 +107,7 @@ func compileWhen(text string) (*policy.Condition, error) {
 // choose gives the name of the deployment that the request is for.
 func (s *selection) choose(f policy.Facts) (string, *Problem) {
 	if len(s.choices) > 0 {
-		name := f.Request.Captures["flow"] + "/" + f.Request.Captures["deployment"]
+		name := f.Request.Captures[partFlow] + "/" + f.Request.Captures[partDeployment]
 		if !s.offers(name) {
 			return "", &Problem{Code: CodeDeploymentNotOffered}
 		}
@@ -183,86 +195,4 @@ func (s *selection) forget(name string, gone *resolved) {
 	if d != nil {
 		d.forget(gone)
 	}
-}
-
-// pathTemplate is a path with named parts.
-type pathTemplate struct {
-	segments []string // "{name}" is a part
-	names    []string
-}
-
-func parsePathTemplate(text string) (t pathTemplate, err error) {
-	if text == "" {
-		return t, nil
-	}
-	for _, segment := range strings.Split(strings.Trim(text, "/"), "/") {
-		name, isPart := partOf(segment)
-		switch {
-		case isPart && (name == "" || slices.Contains(t.names, name)):
-			return t, fmt.Errorf("the part %s has no name, or another's", segment)
-		case !isPart && strings.ContainsAny(segment, "{}") || segment == "":
-			return t, fmt.Errorf("%q must be a text or one {part}", segment)
-		case isPart:
-			t.names = append(t.names, name)
-		}
-		t.segments = append(t.segments, segment)
-	}
-	return t, nil
-}
-
-func partOf(segment string) (name string, isPart bool) {
-	if !strings.HasPrefix(segment, "{") || !strings.HasSuffix(segment, "}") || len(segment) < 2 {
-		return "", false
-	}
-	name = segment[1 : len(segment)-1]
-	return name, !strings.ContainsAny(name, "{}")
-}
-
-// target is what a request's path says.
-type target struct {
-	base     string // the route's own path, without a run's id
-	captures map[string]string
-	runID    uuid.UUID // zero: none
-}
-
-// read matches a path, percent-decoded. A template matches from the start; one
-// more segment may be a run's id. Without a template any path does.
-func (t pathTemplate) read(decoded string) (target, bool) {
-	segments := strings.Split(strings.Trim(decoded, "/"), "/")
-	own := len(t.segments)
-	if own == 0 {
-		own = len(segments)
-		if isRunID(segments[own-1]) {
-			own--
-		}
-	}
-	if len(segments) < own || len(segments) > own+1 {
-		return target{}, false
-	}
-	found := target{base: "/" + strings.Join(segments[:own], "/"), captures: map[string]string{}}
-	for i, want := range t.segments {
-		name, isPart := partOf(want)
-		switch {
-		case isPart && (segments[i] == "" || strings.ContainsRune(segments[i], '%')):
-			return target{}, false
-		case isPart:
-			found.captures[name] = segments[i]
-		case segments[i] != want:
-			return target{}, false
-		}
-	}
-	if len(segments) == own {
-		return found, true
-	}
-	if !isRunID(segments[own]) {
-		return target{}, false
-	}
-	found.runID = uuid.MustParse(segments[own])
-	return found, true
-}
-
-// isRunID knows the one form in which Prefect writes an id.
-func isRunID(segment string) bool {
-	id, err := uuid.Parse(segment)
-	return err == nil && id.String() == segment
 }

@@ -122,14 +122,21 @@ func (h *trigger) serve(ctx context.Context, o order) (*reply, *Problem) {
 		return nil, h.roleNotAllowed(o)
 	}
 	var inside bool
-	if o.target, inside = h.selection.path.read(o.path); !inside {
+	if o.target, inside = h.selection.path.read(o.path); !inside && o.method == http.MethodGet {
+		o.target, inside = h.selection.path.readFront(o.path)
+	}
+	if !inside {
 		return nil, &Problem{Code: CodePathUnknown}
 	}
 	switch {
-	case o.method == http.MethodPost && o.target.runID == uuid.Nil:
+	case o.target.runID != uuid.Nil:
+		return nil, &Problem{Code: CodePathUnknown}
+	case o.method == http.MethodPost:
 		return h.start(ctx, o)
+	case o.method == http.MethodGet:
+		return h.describe(ctx, o)
 	default:
-		return nil, &Problem{Code: CodeMethodNotAllowed}
+		return nil, &Problem{Code: CodeMethodNotAllowed, Allow: "GET, POST"}
 	}
 }
 

@@ -95,6 +95,25 @@ func NewBindings(list []Binding, captures []string) (*Bindings, error) {
 // All are the route's parameters in their order.
 func (b *Bindings) All() []Binding { return b.list }
 
+// Takes tells whether a parameter comes from this place.
+func (b *Bindings) Takes(from Source, path string) bool {
+	return slices.ContainsFunc(b.list, func(p Binding) bool { return p.From == from && p.Path == path })
+}
+
+// Lacking are the claims without which nothing can be started.
+func (b *Bindings) Lacking(id claims.Identity) (violations []Violation) {
+	for _, p := range b.list {
+		if _, given := claimOf(id, p.Path); p.From == FromClaim && p.Default == "" && !given {
+			violations = append(violations, p.claimMissing())
+		}
+	}
+	return violations
+}
+
+func (p Binding) claimMissing() Violation {
+	return Violation{"/" + escapePointer(p.Name), "is taken from the claim " + p.Path + ", which your token lacks", ReasonClaimMissing}
+}
+
 // Bind makes the run's parameters, and says what a caller may not set. The
 // result is still to be checked against the schema.
 func (b *Bindings) Bind(schema *ParameterSchema, v Values) (map[string]any, []Violation) {
@@ -118,7 +137,7 @@ func (b *Bindings) Bind(schema *ParameterSchema, v Values) (map[string]any, []Vi
 		case p.Default != "":
 			parameters[p.Name] = schema.Typed(p.Name, p.Default)
 		case p.From == FromClaim:
-			violations = append(violations, Violation{"/" + escapePointer(p.Name), "is taken from the claim " + p.Path + ", which your token lacks", ReasonClaimMissing})
+			violations = append(violations, p.claimMissing())
 		}
 	}
 	return parameters, violations

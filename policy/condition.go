@@ -119,6 +119,8 @@ type Condition struct {
 	text    string
 	program cel.Program
 	names   map[string]bool // see Uses
+	// partial is the program for MayHold, made when it is first wanted.
+	partial func() (cel.Program, error)
 }
 
 // conditionEnvironment is what conditions are compiled against: typed, so that
@@ -182,7 +184,10 @@ func compileCondition(text string) (*Condition, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrCondition, err)
 	}
-	return &Condition{text: text, program: program, names: namesIn(checked)}, nil
+	partial := sync.OnceValues(func() (cel.Program, error) {
+		return env.Program(checked, cel.EvalOptions(cel.OptOptimize, cel.OptPartialEval), cel.CostLimit(conditionCostLimit))
+	})
+	return &Condition{text: text, program: program, names: namesIn(checked), partial: partial}, nil
 }
 
 // namesIn are the variables and the fields of variables in an expression:
@@ -225,6 +230,28 @@ func (c *Condition) Holds(f Facts) (bool, error) {
 		return false, fmt.Errorf("%w %q: %w", ErrCondition, c.text, err)
 	}
 	return isTrue(value), nil
+}
+
+// MayHold tells whether the condition can still hold while some variables,
+// parameters for instance, aren't known: what the others say decides where it
+// is enough.
+func (c *Condition) MayHold(f Facts, unknown ...string) bool {
+	program, err := c.partial()
+	if err != nil {
+		return false
+	}
+	patterns := make([]*cel.AttributePatternType, len(unknown))
+	for i, name := range unknown {
+		patterns[i] = cel.AttributePattern(name)
+	}
+	known, err := cel.PartialVars(map[string]any{
+		"identity": f.Identity, "request": f.Request, "parameters": map[string]any{}, "deployment": f.Deployment, "now": f.Now,
+	}, patterns...)
+	if err != nil {
+		return false
+	}
+	value, _, err := program.Eval(known)
+	return err == nil && (isTrue(value) || types.IsUnknown(value))
 }
 
 func isTrue(value ref.Val) bool { return value == types.True }

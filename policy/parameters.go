@@ -86,6 +86,7 @@ func escapePointer(name string) string {
 // types by it too, but takes parameters the flow doesn't have.
 type ParameterSchema struct {
 	schema   *jsonschema.Schema
+	document map[string]any // as Prefect has it, never written to
 	declared map[string]bool
 	open     bool // the flow takes parameters that it doesn't name
 }
@@ -103,6 +104,7 @@ func NewParameterSchema(data json.RawMessage) (*ParameterSchema, error) {
 		return nil, fmt.Errorf("parameter schema: %w", err)
 	}
 	object, _ := document.(map[string]any)
+	s.document = object
 	properties, _ := object["properties"].(map[string]any)
 	for name := range properties {
 		s.declared[name] = true

@@ -113,6 +113,16 @@ func (p *Policy) Decide(f Facts) Decision {
 // could not is refused before anything else is read or asked.
 func (p *Policy) MayAllow(roles []string) bool { return len(p.candidates(roles)) > 0 }
 
+// MayStart tells whether a caller could be allowed to start a deployment, with
+// some parameters and some request: what is known of the caller, the
+// deployment and the time counts.
+func (p *Policy) MayStart(f Facts) bool {
+	return slices.ContainsFunc(p.candidates(f.Identity.Roles), func(i int) bool {
+		when := p.rules[i].when
+		return when == nil || when.MayHold(f, "parameters", "request")
+	})
+}
+
 // candidates are the rules that a caller's roles open, in their order.
 func (p *Policy) candidates(roles []string) []int {
 	found := slices.Clone(p.anybody)

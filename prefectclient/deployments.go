@@ -19,7 +19,8 @@ type Deployment struct {
 	ID     uuid.UUID `json:"id"`
 	FlowID uuid.UUID `json:"flow_id"`
 	Name   string    `json:"name"`
-	// FlowName is set by DeploymentByName only; Prefect's answer lacks it.
+	// FlowName is set by DeploymentByName and Deployments only; Prefect's
+	// answer lacks it.
 	FlowName    string `json:"-"`
 	Version     string `json:"version"`
 	Description string `json:"description"`
@@ -60,6 +61,51 @@ func (c *Client) DeploymentByName(ctx context.Context, flow, deployment string) 
 // Deployment reads a deployment.
 func (c *Client) Deployment(ctx context.Context, id uuid.UUID) (Deployment, error) {
 	return c.deployment(ctx, "read deployment", "/deployments/"+id.String())
+}
+
+const (
+	// MaxDeployments bounds the list of [Client.Deployments].
+	MaxDeployments  = 10_000
+	deploymentsPage = 50
+)
+
+// Deployments lists all deployments, in the order of their names, without
+// their schemas. A server with more than [MaxDeployments] is an error.
+func (c *Client) Deployments(ctx context.Context) ([]Deployment, error) {
+	var flows []struct {
+		ID   uuid.UUID `json:"id"`
+		Name string    `json:"name"`
+	}
+	var list []Deployment
+	if err := errors.Join(pages(ctx, c, "/flows/filter", &flows), pages(ctx, c, "/deployments/filter", &list)); err != nil {
+		return nil, err
+	}
+	names := make(map[uuid.UUID]string, len(flows))
+	for _, f := range flows {
+		names[f.ID] = f.Name
+	}
+	for i := range list {
+		list[i].FlowName = names[list[i].FlowID]
+		list[i].ParameterSchema = nil
+	}
+	return list, nil
+}
+
+// pages reads a whole list, page by page.
+func pages[T any](ctx context.Context, c *Client, path string, into *[]T) error {
+	for offset := 0; ; offset += deploymentsPage {
+		var page []T
+		if err := c.Query(ctx, path, map[string]any{"offset": offset, "limit": deploymentsPage, "sort": "NAME_ASC"}, &page); err != nil {
+			return err
+		}
+		*into = append(*into, page...)
+		if len(page) < deploymentsPage {
+			return nil
+		}
+		if len(*into) >= MaxDeployments {
+			return &Error{Op: "list deployments", Reason: ReasonResponseInvalid, Detail: fmt.Sprintf("more than %d at %s", MaxDeployments, path)}
+		}
+	}
 }
 
 func (c *Client) deployment(ctx context.Context, name, path string) (Deployment, error) {

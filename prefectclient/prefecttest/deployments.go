@@ -119,6 +119,28 @@ func (s *Server) deploymentByID(id uuid.UUID) reply {
 	return detail(http.StatusNotFound, "Deployment not found")
 }
 
+// list is one page of all deployments, or of all flows: the real server's
+// filters are not known here.
+func (s *Server) list(what string, body []byte) reply {
+	var sent struct{ Offset, Limit int }
+	if bad, ok := parseBody(body, &sent); !ok {
+		return bad
+	}
+	all := []any{}
+	flows := map[uuid.UUID]bool{}
+	for _, d := range s.deployments {
+		switch {
+		case what == "deployments":
+			all = append(all, d.body())
+		case !flows[d.FlowID]:
+			flows[d.FlowID] = true
+			all = append(all, map[string]any{"id": d.FlowID, "name": d.Flow})
+		}
+	}
+	from := min(sent.Offset, len(all))
+	return reply{http.StatusOK, all[from:min(from+sent.Limit, len(all))]}
+}
+
 func (d Deployment) body() map[string]any {
 	status := "NOT_READY"
 	if d.Served {

@@ -209,6 +209,8 @@ func (s *Server) route(r *http.Request, steps []string, body []byte) reply {
 		found = map[string]handler{http.MethodGet: func() reply { return s.deploymentByName(steps[2], steps[3]) }}
 	case len(steps) == 3 && steps[0] == "deployments" && steps[2] == "create_flow_run" && at(1) != uuid.Nil:
 		found = map[string]handler{http.MethodPost: func() reply { return s.create(at(1), r.Header, body) }}
+	case len(steps) == 2 && (steps[0] == "deployments" || steps[0] == "flows") && steps[1] == "filter":
+		found = map[string]handler{http.MethodPost: func() reply { return s.list(steps[0], body) }}
 	case len(steps) == 2 && steps[0] == "deployments" && at(1) != uuid.Nil:
 		found = map[string]handler{http.MethodGet: func() reply { return s.deploymentByID(at(1)) }}
 	case len(steps) == 2 && steps[0] == "flow_runs" && steps[1] == "filter":

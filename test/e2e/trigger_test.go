@@ -197,12 +197,12 @@ func TestSmuggledCreatorIsNotTaken(t *testing.T) {
 	require.Equal(t, "svc-nightly", stored(t, requireRun(t, r, http.StatusCreated).ID).CreatedBy.DisplayValue)
 }
 
-func TestOnlyPostStartsARun(t *testing.T) {
+func TestOtherMethodsDoNothing(t *testing.T) {
 	t.Parallel()
 	token := serviceToken(t, "svc-nightly")
-	for _, method := range []string{http.MethodGet, http.MethodPut, http.MethodDelete} {
+	for _, method := range []string{http.MethodPut, http.MethodPatch, http.MethodDelete} {
 		r := send(t, request{method: method, path: reportRoute, token: token})
 		requireRefused(t, r, http.StatusMethodNotAllowed, "method_not_allowed")
-		require.Equal(t, "POST", r.header.Get("Allow"))
+		require.Equal(t, "GET, POST", r.header.Get("Allow"))
 	}
 }
