@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"fmt"
@@ -131,6 +132,38 @@ func TestOneChainOverFilesAndLives(t *testing.T) {
 		return len(after) < 3
 	}))
 	require.Equal(t, []uint64{78, 79, 80}, after)
+}
+
+// While it is read the current file may be sealed and the next begun: nobody who reads on from a record may miss what
+// was in between, and nobody who verifies may be told of a gap.
+func TestReadersMissNothingWhileFilesAreSealed(t *testing.T) {
+	t.Parallel()
+	dir, k := t.TempDir(), newKeys(t)
+	log := open(t, audit.Options{Dir: dir, Signer: k, MaxFileBytes: 1 << 10})
+	written := make(chan error, 1)
+	go func() {
+		var err error
+		for i := 0; i < 300 && err == nil; i++ {
+			err = log.Append(context.Background(), event(i), true)
+		}
+		written <- err
+	}()
+	last := uint64(0)
+	for writing := true; writing; {
+		select {
+		case err := <-written:
+			require.NoError(t, err)
+			writing = false
+		default:
+		}
+		require.NoError(t, audit.Records(dir, last, func(r audit.Record) bool {
+			require.Equal(t, last+1, r.Seq)
+			last = r.Seq
+			return true
+		}))
+		require.Empty(t, verify(t, dir, k).Defects)
+	}
+	require.GreaterOrEqual(t, last, uint64(301))
 }
 
 // While Kong reloads, two processes write for some seconds.

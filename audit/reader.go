@@ -19,19 +19,20 @@ const pollEvery = 200 * time.Millisecond
 // the number after on, until each returns false. It doesn't check the chain;
 // [Verify] does. A line that is torn at the very end is not a record yet.
 func Records(dir string, after uint64, each func(Record) bool) error {
-	files, err := logFiles(dir)
+	files, closeFiles, err := snapshot(dir)
 	if err != nil {
 		return err
 	}
-	for i, path := range files {
-		if i+1 < len(files) && endsBefore(files[i+1], after) {
+	defer closeFiles()
+	for i, file := range files {
+		if i+1 < len(files) && endsBefore(files[i+1].path, after) {
 			continue
 		}
 		more := true
-		err := eachLine(path, func(line []byte) error {
+		_, err := file.eachLine(func(line []byte) error {
 			r, err := parseLine(line)
 			if err != nil {
-				return fmt.Errorf("%s: %w", path, err)
+				return fmt.Errorf("%s: %w", file.path, err)
 			}
 			if r.Seq > after {
 				more = each(r)
@@ -108,35 +109,59 @@ func (f *followed) changed(dir string) bool {
 	return !same
 }
 
-// logFiles are the files of the log, oldest first.
-func logFiles(dir string) ([]string, error) {
-	files, err := sealedFiles(dir)
+// logFile is a file of the log at one moment.
+type logFile struct {
+	path string
+	open *os.File // the last one, whatever its name is by now; nil for the others
+}
+
+// snapshot gives the files of the log as they are together at one moment,
+// oldest first: while they are read the last may be sealed and others begun,
+// and between two of them nothing must be left out.
+func snapshot(dir string) (files []logFile, closeFiles func(), err error) {
+	current, err := os.Open(filepath.Join(dir, currentName))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	closeFiles = func() { _ = current.Close() } // nil closes with an error
+	sealed, err := sealedFiles(dir)
 	if err != nil {
-		return nil, err
+		closeFiles()
+		return nil, nil, err
 	}
-	current := filepath.Join(dir, currentName)
-	if _, err := os.Stat(current); err == nil {
-		files = append(files, current)
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+	for _, path := range sealed {
+		if current != nil && isNow(current, path) {
+			return append(files, logFile{path, current}), closeFiles, nil // it was sealed meanwhile
+		}
+		files = append(files, logFile{path: path})
 	}
-	return files, nil
+	if current != nil {
+		files = append(files, logFile{current.Name(), current})
+	}
+	return files, closeFiles, nil
+}
+
+// isNow tells whether an open file has this name by now.
+func isNow(file *os.File, path string) bool {
+	mine, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	other, err := os.Stat(path)
+	return err == nil && os.SameFile(mine, other)
 }
 
 // eachLine calls each with the whole lines of a file, without line feeds. What
-// each is given is its own until the next call.
-func eachLine(path string, each func(line []byte) error) error {
-	_, err := eachLineTorn(path, each)
-	return err
-}
-
-// eachLineTorn also returns what is behind the last line feed.
-func eachLineTorn(path string, each func(line []byte) error) (torn []byte, err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
+// each is given is its own until the next call. torn is what is behind the
+// last line feed.
+func (f logFile) eachLine(each func(line []byte) error) (torn []byte, err error) {
+	file := f.open
+	if file == nil {
+		if file, err = os.Open(f.path); err != nil {
+			return nil, err
+		}
+		defer file.Close()
 	}
-	defer file.Close()
 	lines := bufio.NewReaderSize(file, maxRecordBytes+1)
 	for {
 		line, err := lines.ReadSlice('\n')
@@ -148,7 +173,7 @@ func eachLineTorn(path string, each func(line []byte) error) (torn []byte, err e
 		case errors.Is(err, io.EOF):
 			return line, nil
 		case errors.Is(err, bufio.ErrBufferFull):
-			return nil, fmt.Errorf("%s: %w: longer than %d bytes", path, errRecord, maxRecordBytes)
+			return nil, fmt.Errorf("%s: %w: longer than %d bytes", f.path, errRecord, maxRecordBytes)
 		default:
 			return nil, err
 		}

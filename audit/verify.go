@@ -88,20 +88,23 @@ func Verify(dir string, o VerifyOptions) (Report, error) {
 	if o.MaxUnsigned == 0 {
 		o.MaxUnsigned = 10 * time.Minute
 	}
-	files, err := logFiles(dir)
-	if err != nil {
-		return Report{}, fmt.Errorf("audit: %w", err)
-	}
-	if len(files) == 0 {
-		return Report{}, fmt.Errorf("audit: there is no log in %s", dir)
-	}
+	// What is known comes first: the log may be written to meanwhile, and must
+	// hold all that was signed before it is looked at.
 	v := &verification{options: o, known: map[uint64]knownHead{}}
 	if err := v.know(dir); err != nil {
 		return Report{}, err
 	}
+	files, closeFiles, err := snapshot(dir)
+	if err != nil {
+		return Report{}, fmt.Errorf("audit: %w", err)
+	}
+	defer closeFiles()
+	if len(files) == 0 {
+		return Report{}, fmt.Errorf("audit: there is no log in %s", dir)
+	}
 	v.report.Files = len(files)
-	for i, path := range files {
-		if err := v.file(path, i == len(files)-1); err != nil {
+	for i, file := range files {
+		if err := v.file(file, i == len(files)-1); err != nil {
 			return Report{}, err
 		}
 	}
@@ -160,9 +163,9 @@ func (v *verification) know(dir string) error {
 	return nil
 }
 
-func (v *verification) file(path string, last bool) error {
-	v.name, v.line = filepath.Base(path), 0
-	torn, err := eachLineTorn(path, func(line []byte) error {
+func (v *verification) file(file logFile, last bool) error {
+	v.name, v.line = filepath.Base(file.path), 0
+	torn, err := file.eachLine(func(line []byte) error {
 		v.line++
 		v.record(line)
 		return nil
