@@ -119,6 +119,7 @@ func (h *trigger) serve(ctx context.Context, o order) (*reply, *Problem) {
 	o.caller.Roles = stamp.Roles(o.caller.Roles, parent)
 	trailOf(ctx).way.ordered(o)
 	if !h.policy.MayAllow(o.caller.Roles) {
+		trailOf(ctx).way.decided(h.policy, o.facts(), "")
 		return nil, h.roleNotAllowed(o)
 	}
 	var inside bool

@@ -30,6 +30,16 @@ func aDirectory(_ *cobra.Command, args []string, _ string) ([]string, cobra.Shel
 	return nil, cobra.ShellCompDirectiveFilterDirs
 }
 
+// aFile completes a command's only argument with files of these endings.
+func aFile(endings ...string) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return endings, cobra.ShellCompDirectiveFilterFileExt
+	}
+}
+
 // noFiles completes nothing: an argument that only the user knows.
 var noFiles = one(nil)
 

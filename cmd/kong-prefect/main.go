@@ -83,6 +83,7 @@ func newRootCommand() *cobra.Command {
 		newAuditCommand(),
 		newServeCommand(),
 		newDumpCommand(),
+		newExplainCommand(),
 		newRoutesCommand(),
 		newVerifyRunCommand(),
 		newVersionCommand(),

@@ -32,8 +32,10 @@ var allowed = map[string][]string{
 	"outbox/outboxtest":         {"outbox"},
 	"plugin":                    {"pluginserver", "signing", "token", "claims", "policy", "stamp", "prefectclient", "guard", "audit", "outbox"},
 	"metrics":                   {"pluginserver", "signing", "token", "prefectclient", "audit", "plugin"},
+	"kongyml":                   {},
+	"explain":                   {"kongyml", "pluginserver", "token", "signing", "plugin", "prefectclient", "audit"},
 	"devgateway":                {},
-	"cmd/kong-prefect":          {"pluginserver", "plugin", "metrics", "signing", "ownport", "guard", "audit", "outbox", "prefectclient", "stamp"},
+	"cmd/kong-prefect":          {"pluginserver", "plugin", "metrics", "signing", "ownport", "guard", "audit", "outbox", "prefectclient", "stamp", "kongyml", "explain"},
 	"cmd/devgateway":            {"devgateway"},
 }
 
