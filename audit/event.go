@@ -26,6 +26,8 @@ const (
 	RunUnknown  Type = "run.unknown"  // Prefect was asked and gave no answer: it may have the run
 	RunAbsent   Type = "run.absent"   // asked for, and Prefect doesn't have it
 	RunFinished Type = "run.finished" // with Outcome, Prefect's terminal state
+	RunAccepted Type = "run.accepted" // Prefect is away: the request is on disk, and run.created, run.repeated or run.dead follows
+	RunDead     Type = "run.dead"     // accepted, and given up with Reason
 
 	// What changes who may do what.
 	CredentialRotated    Type = "credential.rotated"
@@ -43,7 +45,7 @@ const (
 // Types are all types of event.
 var Types = []Type{
 	AccessRefused, AccessAllowed,
-	RunCreated, RunRepeated, RunUnknown, RunAbsent, RunFinished,
+	RunCreated, RunRepeated, RunUnknown, RunAbsent, RunFinished, RunAccepted, RunDead,
 	CredentialRotated, ConfigurationChanged, PolicyChanged, KeysChanged,
 	ProcessStarted, ProcessStopped, Recovered, Checkpoint,
 }

@@ -17,7 +17,7 @@ type Evidence struct {
 	Policies []PolicyHeld
 	// Rules are the pairs of rule and deployment that were used: who did.
 	Rules []RuleUse
-	// Refusals by caller and reason.
+	// Refusals by caller and reason, and what was accepted and given up.
 	Refusals []Refusals
 	// Changes of policy, configuration, credentials and keys, and the lives of
 	// the processes.
@@ -113,7 +113,7 @@ func (c *collector) record(r Record) {
 	switch r.Type {
 	case RunCreated:
 		c.created(r)
-	case AccessRefused:
+	case AccessRefused, RunDead:
 		c.refused(r)
 	case CredentialRotated, ConfigurationChanged, PolicyChanged, KeysChanged, ProcessStarted, ProcessStopped, Recovered:
 		c.evidence.Changes = append(c.evidence.Changes, r)

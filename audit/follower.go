@@ -47,7 +47,7 @@ func (f *follower) take(r Record) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch r.Type {
-	case AccessAllowed, RunUnknown:
+	case AccessAllowed, RunUnknown, RunAccepted:
 		if r.IdempotencyKey != "" {
 			f.requests[requestOf(r.Event)] = r.Event
 		}
@@ -57,7 +57,7 @@ func (f *follower) take(r Record) {
 		if f.requests[requestOf(r.Event)].Type == AccessAllowed {
 			delete(f.requests, requestOf(r.Event))
 		}
-	case RunAbsent, RunRepeated:
+	case RunAbsent, RunRepeated, RunDead:
 		delete(f.requests, requestOf(r.Event))
 	case RunCreated:
 		delete(f.requests, requestOf(r.Event))
@@ -126,14 +126,15 @@ func (f *follower) lookFor(ctx context.Context) {
 	}
 }
 
-// unsettled are the requests that have had no result for long enough.
+// unsettled are the requests that have had no result for long enough. Those
+// that were accepted get theirs from who delivers them.
 func (f *follower) unsettled() []Event {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	before := f.log.options.Now().Add(-f.settle)
 	var all []Event
 	for _, key := range slices.Sorted(maps.Keys(f.requests)) {
-		if e := f.requests[key]; e.Time.Before(before) {
+		if e := f.requests[key]; e.Type != RunAccepted && e.Time.Before(before) {
 			all = append(all, e)
 		}
 	}

@@ -23,7 +23,7 @@ const product = "kong-prefect"
 // severity is from 0 to 10, as CEF has it.
 func severity(r Record) int {
 	switch {
-	case r.Type == Recovered, r.Type == RunUnknown:
+	case r.Type == Recovered, r.Type == RunUnknown, r.Type == RunDead:
 		return 7
 	case r.Type == AccessRefused, r.Outcome == "FAILED", r.Outcome == "CRASHED":
 		return 5

@@ -244,3 +244,36 @@ func TestRequestsWithoutAResultAreSettled(t *testing.T) {
 	}, results)
 	require.Equal(t, map[string][]string{"killed": {"COMPLETED"}, "lost": {"FAILED"}}, outcomes(t, dir))
 }
+
+// An accepted request gets its result from who delivers it, however long that
+// takes: its run isn't looked for meanwhile.
+func TestAcceptedRequestsAreNotLookedFor(t *testing.T) {
+	t.Parallel()
+	dir, k := t.TempDir(), newKeys(t)
+	s := &states{runs: map[string]audit.RunState{"run": {Type: "COMPLETED", Final: true}}}
+	log := open(t, audit.Options{Dir: dir, Signer: k})
+	add := func(kind audit.Type, request, run string) {
+		e := created(run)
+		e.Type, e.RequestID, e.IdempotencyKey = kind, request, "key-"+request
+		require.NoError(t, log.Append(t.Context(), e, true))
+	}
+	for _, request := range []string{"accepted", "dead", "lost"} {
+		add(audit.AccessAllowed, request, "")
+	}
+	add(audit.RunAccepted, "accepted", "")
+	add(audit.RunAccepted, "dead", "")
+	add(audit.RunDead, "dead", "")
+	stop := follow(t, log, s)
+	has := func(q audit.Query) bool {
+		found, err := log.Has(q)
+		require.NoError(t, err)
+		return found
+	}
+	require.Eventually(t, func() bool { return has(audit.Query{Types: []audit.Type{audit.RunAbsent}, RequestID: "lost"}) }, 10*time.Second, 5*time.Millisecond)
+	add(audit.RunCreated, "accepted", "run")
+	require.Eventually(t, func() bool { return len(outcomes(t, dir)) == 1 }, 10*time.Second, 5*time.Millisecond)
+	stop()
+	require.False(t, has(audit.Query{Types: []audit.Type{audit.RunAbsent}, RequestID: "accepted"}))
+	require.False(t, has(audit.Query{Types: []audit.Type{audit.RunAbsent}, RequestID: "dead"}))
+	require.NoError(t, log.Close())
+}

@@ -106,3 +106,13 @@ func (r Record) Result() string {
 		return r.Object + r.Detail
 	}
 }
+
+// Has tells whether a matching record is on the disk. It may read the whole
+// log: it is for questions that are rare.
+func (l *Log) Has(q Query) (found bool, err error) {
+	err = Find(l.options.Dir, q, func(Record) bool {
+		found = true
+		return false
+	})
+	return found, err
+}

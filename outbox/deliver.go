@@ -29,12 +29,13 @@ var ErrAway = errors.New("it can't be delivered now")
 
 // Courier carries entries to their server.
 type Courier interface {
-	// Deliver returns how the entry ended, or an error with [ErrAway] in it. It
-	// must be safe to repeat: the process may die before the end is noted.
+	// Deliver returns how the entry ended, once that is on record, or an error
+	// with [ErrAway] in it. It must be safe to repeat: the process may die
+	// before the store notes the end.
 	Deliver(ctx context.Context, e Entry) (Settlement, error)
-	// Ended puts on record how an entry ended, just before the store notes it.
-	// After an error it is asked again.
-	Ended(ctx context.Context, e Entry, end Settlement) error
+	// Expired puts on record that the entry's time ran out. After an error it
+	// is asked again.
+	Expired(ctx context.Context, e Entry) error
 }
 
 // Options for [Run].
@@ -141,6 +142,9 @@ func (d *deliverer) round(ctx context.Context) (settled int, err error) {
 			good = append(good, e)
 			continue
 		}
+		if err := d.o.Courier.Expired(ctx, e); err != nil {
+			return settled, err
+		}
 		end := Settlement{Status: Dead, Reason: ReasonExpired, Detail: "its time ran out before it could be delivered"}
 		if err := d.settle(ctx, e, end); err != nil {
 			return settled, err
@@ -192,15 +196,11 @@ func (d *deliverer) carry(ctx context.Context, entries []Entry) (carried int, er
 	return carried, err
 }
 
-// settle puts an end on record and notes it. What ends is noted even if the
-// lead is lost meanwhile.
+// settle notes an end, even if the lead is lost meanwhile.
 func (d *deliverer) settle(ctx context.Context, e Entry, end Settlement) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleLimit)
 	defer cancel()
 	end.At = d.o.Now()
-	if err := d.o.Courier.Ended(ctx, e, end); err != nil {
-		return err
-	}
 	if end.Status == Dead {
 		d.log.Warn("an accepted request is dead", "id", e.ID, "caller", e.Caller, "deployment", e.Deployment, "reason", end.Reason, "detail", end.Detail)
 	}
@@ -211,7 +211,7 @@ func (d *deliverer) settle(ctx context.Context, e Entry, end Settlement) error {
 	return err
 }
 
-// settleLimit is for what the disk and the audit need.
+// settleLimit is for what the disk needs.
 const settleLimit = 15 * time.Second
 
 func (d *deliverer) trouble(ctx context.Context, message string, err error) {

@@ -43,7 +43,7 @@ type Redis struct {
 
 // OpenRedis doesn't touch the network yet.
 func OpenRedis(o RedisOptions) (*Redis, error) {
-	o.setDefaults()
+	o.SetDefaults()
 	if o.Prefix == "" {
 		o.Prefix = "kong-prefect:outbox"
 	}

@@ -55,7 +55,7 @@ type SQLite struct {
 
 // OpenSQLite opens the file.
 func OpenSQLite(o SQLiteOptions) (*SQLite, error) {
-	o.setDefaults()
+	o.SetDefaults()
 	path, err := filepath.Abs(o.Path)
 	if err == nil {
 		err = makeFile(path)

@@ -66,7 +66,8 @@ type Limits struct {
 	MaxWaitingPerQueue int
 }
 
-func (l *Limits) setDefaults() {
+// SetDefaults fills in what is not given.
+func (l *Limits) SetDefaults() {
 	if l.MaxWaiting <= 0 {
 		l.MaxWaiting = 10_000
 	}

@@ -22,11 +22,12 @@ type TriggerConfig struct {
 	MaxBodyBytes int               `json:"max_body_bytes" kong:"between=2:8388608" default:"1048576" doc:"The longest request body that is taken, in bytes."`
 
 	// What is written onto the run.
-	BusinessFunction string      `json:"business_function" kong:"len_min=1" doc:"The business function this route serves; becomes a tag of the run."`
-	Team             string      `json:"team" kong:"len_min=1" doc:"The team that answers for this route; becomes a tag of the run."`
-	Stamp            StampConfig `json:"stamp" default:"{\"write\":[\"context\",\"created_by\",\"tags\",\"labels\",\"trace_context\"],\"lifetime_hours\":168}" doc:"What is written onto the runs that this route starts."`
-	Wait             WaitConfig  `json:"wait" default:"{\"default_seconds\":0,\"max_seconds\":30}" doc:"How long answers wait for the ends of runs."`
-	Audit            AuditConfig `json:"audit" default:"{\"required\":false,\"durable\":true}" doc:"What of this route's requests is put on record, in a process that was started with --audit."`
+	BusinessFunction string        `json:"business_function" kong:"len_min=1" doc:"The business function this route serves; becomes a tag of the run."`
+	Team             string        `json:"team" kong:"len_min=1" doc:"The team that answers for this route; becomes a tag of the run."`
+	Stamp            StampConfig   `json:"stamp" default:"{\"write\":[\"context\",\"created_by\",\"tags\",\"labels\",\"trace_context\"],\"lifetime_hours\":168}" doc:"What is written onto the runs that this route starts."`
+	Wait             WaitConfig    `json:"wait" default:"{\"default_seconds\":0,\"max_seconds\":30}" doc:"How long answers wait for the ends of runs."`
+	Durable          DurableConfig `json:"durable" default:"{\"enabled\":false,\"after_ms\":3000,\"expire_hours\":24}" doc:"What becomes of a request while Prefect is away."`
+	Audit            AuditConfig   `json:"audit" default:"{\"required\":false,\"durable\":true}" doc:"What of this route's requests is put on record, in a process that was started with --audit."`
 }
 
 // DeploymentConfig is one rule that chooses a deployment.

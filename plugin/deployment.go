@@ -46,8 +46,9 @@ type resolved struct {
 	defaults   map[string]any // never written to
 	facts      policy.Deployment
 	version    string
-	text       string // what its author wrote about it
-	executed   bool   // see isExecuted
+	text       string                   // what its author wrote about it
+	executed   bool                     // see isExecuted
+	found      prefectclient.Deployment // what all of it was made of
 }
 
 // run is the run to stamp: with all the parameters that Prefect will store.
@@ -98,13 +99,18 @@ func (d *deployment) resolve(ctx context.Context) (*resolved, error) {
 	if err != nil {
 		return nil, err
 	}
+	return newResolved(found)
+}
+
+// newResolved reads a deployment as Prefect has it.
+func newResolved(found prefectclient.Deployment) (*resolved, error) {
 	schema, err := policy.NewParameterSchema(found.ParameterSchema)
 	if err != nil {
 		return nil, err
 	}
 	return &resolved{
 		id: found.ID, flowID: found.FlowID, schema: schema, defaults: found.Parameters,
-		facts: factsOf(found), version: found.Version, text: found.Description, executed: isExecuted(found),
+		facts: factsOf(found), version: found.Version, text: found.Description, executed: isExecuted(found), found: found,
 	}, nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/kong-prefect/kong-prefect/outbox"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
 )
 
@@ -175,6 +176,20 @@ func TestTriggerPage(t *testing.T) {
 		require.NoError(t, err)
 		_, err = compileTrigger(startProcess(t), config)
 		require.NoError(t, err, block[1])
+	}
+}
+
+// TestOutboxPage does the same for docs/outbox.md.
+func TestOutboxPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/outbox.md")
+	require.NoError(t, err)
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1)
+	require.Len(t, blocks, 1)
+	checkKongYAML(t, []byte(blocks[0][1]))
+	limits := outbox.Limits{}
+	limits.SetDefaults()
+	for _, n := range []int{limits.MaxWaiting, limits.MaxWaitingPerQueue} {
+		require.Contains(t, strings.ReplaceAll(string(page), ",", ""), fmt.Sprint(n))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/kong-prefect/kong-prefect/audit"
+	"github.com/kong-prefect/kong-prefect/outbox"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
 	"github.com/kong-prefect/kong-prefect/policy"
 	"github.com/kong-prefect/kong-prefect/prefectclient"
@@ -47,6 +48,9 @@ type Process struct {
 	// Audit is where decisions are put on record. Without it there is no
 	// record, and routes that demand one refuse.
 	Audit *audit.Log
+	// Outbox is where requests are accepted while Prefect is away. Without it
+	// routes that want that refuse.
+	Outbox outbox.Store
 	// Withhold, where set, keeps requests back from Prefect, as
 	// [prefectclient.Options] has it: for processes that only look.
 	Withhold func(prefectclient.Request) bool
@@ -56,6 +60,7 @@ type Process struct {
 
 	tokenCache token.CacheCounters
 	waiters    atomic.Int64 // answers that wait for a run's end
+	deliveries deliveries
 	consumers  *consumers
 
 	mu      sync.Mutex
@@ -88,8 +93,9 @@ func NewProcess(log *slog.Logger) *Process {
 // configurations did since the process began.
 func (p *Process) TokenCacheStats() token.CacheStats { return p.tokenCache.Stats() }
 
-// Close stops fetching keys and closes idle connections.
+// Close stops delivering and fetching keys, and closes idle connections.
 func (p *Process) Close() {
+	p.EndDelivery()
 	p.Keys.Close()
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -55,6 +55,12 @@ const (
 	CodeAuditUnavailable     = "audit_unavailable"
 )
 
+// Codes about requests that are accepted while Prefect is away.
+const (
+	CodeOutboxFull        = "outbox_full"
+	CodeOutboxUnavailable = "outbox_unavailable"
+)
+
 const (
 	invalidToken      = "invalid_token"
 	invalidRequest    = "invalid_request"
@@ -143,6 +149,8 @@ var kinds = map[string]kind{
 	CodeIdempotencyKeyReused:             {422, "This Idempotency-Key was used for a request with another body; use a new key for a new request.", "", pluginserver.LevelNotice},
 	CodeOutcomeUnknown:                   {504, "It isn't known whether the run was started; repeat the request with the same Idempotency-Key to find out, it starts at most one run.", "", pluginserver.LevelErr},
 	CodeAuditUnavailable:                 {503, "The request can't be put on record now, so it wasn't carried out; its operator finds the reason in the gateway's log.", "", pluginserver.LevelErr},
+	CodeOutboxFull:                       {503, "The workflow engine is away, and no further requests can be kept for it now; try again later, with the same Idempotency-Key.", "", pluginserver.LevelErr},
+	CodeOutboxUnavailable:                {503, "The workflow engine is away or behind, and the request couldn't be kept for it for certain; try again, with the same Idempotency-Key.", "", pluginserver.LevelErr},
 	guard.ReasonRouteUnknown:             {403, "This isn't an operation of Prefect's API that the gateway knows, so nobody may call it.", insufficientScope, pluginserver.LevelNotice},
 	guard.ReasonPermissionMissing:        {403, "You are known here, but none of your roles may do this; ask the gateway's operator for one that may.", insufficientScope, pluginserver.LevelNotice},
 	guard.ReasonNotYours:                 {403, "You may do this to the runs that you started yourself, and this isn't one.", insufficientScope, pluginserver.LevelNotice},

@@ -39,7 +39,7 @@ func (h *trigger) start(ctx context.Context, o order) (*reply, *Problem) {
 		return nil, problem
 	}
 	began := time.Now()
-	d, problem := h.selection.find(ctx, name)
+	d, problem := h.find(ctx, name)
 	trail.step(StageDeployment, began)
 	if problem != nil {
 		return nil, problem
@@ -187,9 +187,23 @@ func (h *trigger) create(ctx context.Context, o order, d *resolved, w wanted) (*
 		WorkQueueName:  w.fields.WorkQueueName,
 	}
 	trail.way.stamped(s, asked)
-	began = time.Now()
-	run, created, err := h.client.CreateFlowRun(ctx, d.id, asked)
-	trail.step(StagePrefect, began)
+	if h.durable != nil {
+		return h.createOrAccept(ctx, o, d, w, s, asked)
+	}
+	run, created, err := h.createNow(ctx, d, asked)
+	return h.outcome(ctx, o, d, w, run, created, err)
+}
+
+// createNow asks Prefect.
+func (h *trigger) createNow(ctx context.Context, d *resolved, asked prefectclient.NewFlowRun) (prefectclient.FlowRun, bool, error) {
+	began := time.Now()
+	defer func() { trailOf(ctx).step(StagePrefect, began) }()
+	return h.client.CreateFlowRun(ctx, d.id, asked)
+}
+
+// outcome tells of what Prefect said.
+func (h *trigger) outcome(ctx context.Context, o order, d *resolved, w wanted, run prefectclient.FlowRun, created bool, err error) (*reply, *Problem) {
+	trail := trailOf(ctx)
 	if err != nil {
 		problem := prefectProblem(w.name, err)
 		if prefectclient.ReasonOf(err) == prefectclient.ReasonDeploymentNotFound {
@@ -244,12 +258,14 @@ func (h *trigger) answer(o order, deployment string, run prefectclient.FlowRun, 
 }
 
 func (h *trigger) replyOf(deployment string, run prefectclient.FlowRun, created bool) (*reply, *Problem) {
-	links := Links{
-		API: strings.TrimSuffix(h.config.Prefect.APIURL, "/") + "/flow_runs/" + run.ID.String(),
-		UI:  h.uiURL + "/runs/flow-run/" + run.ID.String(),
-	}
+	var links Links
+	links.API, links.UI = h.runLinks(run.ID.String())
 	return jsonReply(Run{
 		ID: run.ID, Name: run.Name, State: RunState{run.State.Type, run.State.Name},
 		Deployment: deployment, Created: created, Links: links,
 	}, header("Location", links.API))
+}
+
+func (h *trigger) runLinks(id string) (api, ui string) {
+	return strings.TrimSuffix(h.config.Prefect.APIURL, "/") + "/flow_runs/" + id, h.uiURL + "/runs/flow-run/" + id
 }

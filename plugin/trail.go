@@ -202,6 +202,12 @@ func (t *trail) created(ctx context.Context, run prefectclient.FlowRun, created 
 	return t.append(ctx, kind, t.config.Durable)
 }
 
+// accepted puts on record that the request is on the disk for Prefect, which
+// is away. It can't be taken back: the operator hears of it.
+func (t *trail) accepted(ctx context.Context) error {
+	return t.append(ctx, audit.RunAccepted, t.config.Durable)
+}
+
 // failed puts on record that Prefect gave no good answer: the refusal's own
 // record follows, and tells why.
 func (t *trail) failed(ctx context.Context, p *Problem) {

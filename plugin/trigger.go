@@ -27,6 +27,7 @@ type trigger struct {
 	uiURL     string
 	process   *Process
 	stamp     stamp.Options
+	durable   *durable // nil: nothing is accepted while Prefect is away
 }
 
 func compileTrigger(p *Process, data []byte) (*trigger, error) {
@@ -54,6 +55,8 @@ func compileTrigger(p *Process, data []byte) (*trigger, error) {
 	note("", err)
 	h.bindings, err = policy.NewBindings(bindingsOf(c.Parameters), h.selection.path.names)
 	note("", err)
+	h.durable, err = p.durable(c)
+	note("durable.", err)
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -128,6 +131,14 @@ func (h *trigger) serve(ctx context.Context, o order) (*reply, *Problem) {
 	}
 	if !inside {
 		return nil, &Problem{Code: CodePathUnknown}
+	}
+	if o.method == http.MethodGet {
+		if e, found, problem := h.acceptedEntry(ctx, o); problem != nil || found {
+			if problem == nil {
+				return h.statusReply(o, e)
+			}
+			return nil, problem
+		}
 	}
 	switch {
 	case o.target.runID != uuid.Nil:

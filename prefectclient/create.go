@@ -14,41 +14,42 @@ import (
 	"github.com/google/uuid"
 )
 
-// NewFlowRun is a flow run to be created.
+// NewFlowRun is a flow run to be created. Its JSON is for who keeps it until
+// later, not what is sent.
 type NewFlowRun struct {
 	// IdempotencyKey makes the create safe to repeat. Required. Prefect looks
 	// it up within the flow, across all callers and deployments: it should be
 	// derived from both.
-	IdempotencyKey string
+	IdempotencyKey string `json:"idempotency_key"`
 	// Name of the run. Default: Prefect invents one.
-	Name string
+	Name string `json:"name,omitempty"`
 	// Parameters are laid over the deployment's defaults. They are written
 	// with encoding/json: json.RawMessage and json.Number are possible.
-	Parameters map[string]any
+	Parameters map[string]any `json:"parameters,omitempty"`
 	// Context is stored with the run; no route of Prefect's API changes it
 	// later. It should hold something unique to this call, such as a request
 	// id: that is how a run whose answer was lost is known to be this call's.
-	Context map[string]any
+	Context map[string]any `json:"context,omitempty"`
 	// Fingerprint stands for what the caller asked for, such as a hash of the
 	// request. It is stored in the run's context, and a run that was there
 	// already under the key must carry the same one: a key that is used again
 	// for something else is refused. Default: nothing is stored or compared.
-	Fingerprint string
+	Fingerprint string `json:"fingerprint,omitempty"`
 	// Tags are joined with the deployment's.
-	Tags []string
+	Tags []string `json:"tags,omitempty"`
 	// Labels hold strings, numbers and bools. They override Prefect's own of
 	// the same name.
-	Labels map[string]any
+	Labels map[string]any `json:"labels,omitempty"`
 	// CreatedBy is shown as "Created By" in Prefect's UI. Default: nobody. It
 	// travels in the two headers that Prefect's automations use; Type is the
 	// server's to set.
-	CreatedBy *CreatedBy
+	CreatedBy *CreatedBy `json:"created_by,omitempty"`
 	// JobVariables change what the worker runs, its command and environment:
 	// never take them from a stranger. Default: the deployment's.
-	JobVariables map[string]any
+	JobVariables map[string]any `json:"job_variables,omitempty"`
 	// WorkQueueName is the queue in place of the deployment's. Prefect makes
 	// the one that doesn't exist. Default: the deployment's.
-	WorkQueueName string
+	WorkQueueName string `json:"work_queue_name,omitempty"`
 }
 
 // newFlowRunBody holds every field of Prefect's body that this package sends.
@@ -92,7 +93,7 @@ func (c *Client) CreateFlowRun(ctx context.Context, deploymentID uuid.UUID, run 
 	got, f := c.repeat(sending, op)
 	cancel()
 	if f == nil {
-		created = got.status == http.StatusCreated || (got.afterLoss && run.isOwn(made))
+		created = got.status == http.StatusCreated || (got.afterLoss && run.Owns(made))
 		return ours(made, created, deploymentID, run)
 	}
 	f.IdempotencyKey = run.IdempotencyKey
@@ -106,7 +107,7 @@ func (c *Client) CreateFlowRun(ctx context.Context, deploymentID uuid.UUID, run 
 	if !ok {
 		return FlowRun{}, false, f.Error
 	}
-	return ours(found, run.isOwn(found), deploymentID, run)
+	return ours(found, run.Owns(found), deploymentID, run)
 }
 
 // fingerprintKey is where a run's context holds NewFlowRun.Fingerprint.
@@ -121,8 +122,9 @@ func (r *NewFlowRun) storedContext() map[string]any {
 	return stored
 }
 
-// isOwn tells whether a found run is this very call's, by its context.
-func (r *NewFlowRun) isOwn(found FlowRun) bool {
+// Owns tells whether a found run was made by a call with this very NewFlowRun,
+// by its context.
+func (r *NewFlowRun) Owns(found FlowRun) bool {
 	return len(r.Context) > 0 && sameContext(r.storedContext(), found.Context)
 }
 

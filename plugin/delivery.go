@@ -1,0 +1,168 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/kong-prefect/kong-prefect/audit"
+	"github.com/kong-prefect/kong-prefect/outbox"
+	"github.com/kong-prefect/kong-prefect/prefectclient"
+)
+
+// deliveries are the goroutines that deliver what was accepted, one for each
+// Prefect server of this process's routes.
+type deliveries struct {
+	mu      sync.Mutex
+	ended   bool
+	end     context.CancelFunc
+	ctx     context.Context
+	wakes   map[string]chan struct{}
+	running sync.WaitGroup
+}
+
+// deliver begins to deliver to a server.
+func (p *Process) deliver(server string) {
+	d := &p.deliveries
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ended || d.wakes[server] != nil {
+		return
+	}
+	if d.ctx == nil {
+		d.ctx, d.end = context.WithCancel(context.Background())
+		d.wakes = map[string]chan struct{}{}
+	}
+	wake := make(chan struct{}, 1)
+	d.wakes[server] = wake
+	d.running.Go(func() {
+		outbox.Run(d.ctx, outbox.Options{Store: p.Outbox, Server: server, Courier: courier{p}, Wake: wake, Logger: p.log})
+	})
+}
+
+// wake has a server's deliverer look at once.
+func (p *Process) wake(server string) {
+	p.deliveries.mu.Lock()
+	wake := p.deliveries.wakes[server]
+	p.deliveries.mu.Unlock()
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+}
+
+// EndDelivery stops delivering. What was under way is delivered again by the
+// next process.
+func (p *Process) EndDelivery() {
+	d := &p.deliveries
+	d.mu.Lock()
+	d.ended = true
+	if d.end != nil {
+		d.end()
+	}
+	d.mu.Unlock()
+	d.running.Wait()
+}
+
+// courier carries entries to Prefect.
+type courier struct{ process *Process }
+
+// deliveryRoute is whose slots deliveries take, so that they leave room for
+// the callers that wait.
+const deliveryRoute = "kong-prefect outbox"
+
+// Deliver asks Prefect for the run, under the key and with the stamp of the
+// request that was accepted.
+func (c courier) Deliver(ctx context.Context, e outbox.Entry) (outbox.Settlement, error) {
+	client := c.process.clientOf(e.Server)
+	if client == nil {
+		return outbox.Settlement{}, fmt.Errorf("%w: no route of this process calls %s", outbox.ErrAway, e.Server)
+	}
+	a, err := readAccepted(e.Payload)
+	if err != nil {
+		return outbox.Settlement{Status: outbox.Dead, Reason: CodeOutboxUnavailable, Detail: "what was kept can't be read"}, nil
+	}
+	run, created, err := client.Route(deliveryRoute).CreateFlowRun(ctx, a.DeploymentID, a.Run)
+	if err == nil {
+		return outbox.Settlement{Status: outbox.Delivered, RunID: run.ID.String()}, c.delivered(e, a, run, created)
+	}
+	if !isFinal(err) {
+		return outbox.Settlement{}, fmt.Errorf("%w: %w", outbox.ErrAway, err)
+	}
+	end := outbox.Settlement{Status: outbox.Dead, Reason: prefectCode(prefectclient.ReasonOf(err)), Detail: detailOf(err)}
+	return end, c.record(a, audit.RunDead, func(event *audit.Event) { event.Reason, event.Detail = end.Reason, end.Detail })
+}
+
+// isFinal tells a refusal of this very run from troubles that pass, or that an
+// operator mends: a credential, an address.
+func isFinal(err error) bool {
+	switch prefectclient.ReasonOf(err) {
+	case prefectclient.ReasonDeploymentNotFound, prefectclient.ReasonNotFound, prefectclient.ReasonParametersInvalid,
+		prefectclient.ReasonRequestInvalid, prefectclient.ReasonRefused, prefectclient.ReasonIdempotencyConflict,
+		prefectclient.ReasonIdempotencyKeyReused:
+		return true
+	}
+	return false
+}
+
+func detailOf(err error) string {
+	var failed *prefectclient.Error
+	if !errors.As(err, &failed) {
+		return ""
+	}
+	if failed.Field != "" {
+		return failed.Field + ": " + failed.Detail
+	}
+	return failed.Detail
+}
+
+// delivered puts the run on record. Where a process died right after it had
+// done so, the run is on record already.
+func (c courier) delivered(e outbox.Entry, a accepted, run prefectclient.FlowRun, created bool) error {
+	kind := audit.RunRepeated
+	switch {
+	case created:
+		kind = audit.RunCreated
+	case a.Run.Owns(run):
+		kind = audit.RunCreated
+		if c.process.Audit == nil {
+			return nil
+		}
+		known, err := c.process.Audit.Has(audit.Query{Types: []audit.Type{audit.RunCreated}, RunID: run.ID.String()})
+		if err != nil || known {
+			return err
+		}
+	}
+	return c.record(a, kind, func(event *audit.Event) {
+		event.RunID = run.ID.String()
+		event.Detail = "accepted at " + e.Accepted.Format(time.RFC3339) + " and delivered"
+	})
+}
+
+// Expired puts on record that a request's time ran out.
+func (c courier) Expired(_ context.Context, e outbox.Entry) error {
+	a, err := readAccepted(e.Payload)
+	if err != nil {
+		return nil //nolint:nilerr // there is nothing that could be put on record, and it is dead all the same
+	}
+	return c.record(a, audit.RunDead, func(event *audit.Event) { event.Reason = outbox.ReasonExpired })
+}
+
+// record puts an event on record under the identity of the request that was
+// accepted.
+func (c courier) record(a accepted, kind audit.Type, set func(*audit.Event)) error {
+	if c.process.Audit == nil {
+		return nil
+	}
+	event := a.Event
+	event.Type, event.Time = kind, time.Time{}
+	set(&event)
+	ctx, cancel := context.WithTimeout(context.Background(), recordLimit)
+	defer cancel()
+	return c.process.Audit.Append(ctx, event, a.DurableAudit)
+}
+
+// recordLimit is for what the disk needs.
+const recordLimit = 10 * time.Second
