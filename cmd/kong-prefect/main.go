@@ -86,6 +86,7 @@ func newRootCommand() *cobra.Command {
 		newExplainCommand(),
 		newRoutesCommand(),
 		newVerifyRunCommand(),
+		newOutboxCommand(),
 		newVersionCommand(),
 	)
 	return root

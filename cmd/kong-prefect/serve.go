@@ -34,6 +34,7 @@ type serveOptions struct {
 	audit    string
 	settle   time.Duration
 	sinks    string
+	outbox   outboxPlace
 	log      *slog.Logger
 }
 
@@ -75,6 +76,7 @@ it may as well be run by systemd, or beside Kong in a container of its own.`,
 	flags.StringVar(&o.audit, "audit", "", "folder of the audit, made if there is none; default: none, and nothing is audited")
 	flags.DurationVar(&o.settle, "audit-settle", 90*time.Second, "age at which the run of an allowed request without a result is looked for in Prefect: longer than any request takes")
 	flags.StringVar(&o.sinks, "audit-sinks", "", "YAML file that says where the audit's records go as well: stdout, syslog, HTTP, OpenTelemetry")
+	o.outbox.flags(cmd)
 	fileFlag(cmd, "audit-sinks", "yaml", "yml")
 	for _, folder := range []string{"kong-prefix", "audit"} {
 		must(cmd.MarkFlagDirname(folder))
@@ -99,6 +101,11 @@ func serve(ctx context.Context, o serveOptions) error {
 		return err
 	}
 	defer closeAudit()
+	closeOutbox, err := openOutbox(o, process)
+	if err != nil {
+		return err
+	}
+	defer closeOutbox() // before the audit: deliveries are on record
 	hosted := pluginserver.Options{Plugins: process.Plugins(), Log: o.log, Refusal: plugin.Refusal}
 	counted := metrics.New()
 	if own != nil { // else nobody can read what is counted
