@@ -52,6 +52,8 @@ func TestSchemaValidation(t *testing.T) {
 		"uuid":                 {`{"a":{"type":"string","uuid":true}}`, `{"a":"x"}`, `{"a":"expected a valid UUID"}`},
 		"array":                {`{"a":{"type":"array","elements":{"type":"string"}}}`, `{"a":["x",1]}`, `{"a":[null,"expected a string"]}`},
 		"nested record":        {`{"a":{"type":"record","fields":[{"b":{"type":"string","required":true}}]}}`, `{"a":{}}`, `{"a":{"b":"required field missing"}}`},
+		"list for a record":    {`{"a":{"type":"record","fields":[{"b":{"type":"string"}}]}}`, `{"a":["x","y"]}`, `{"a":["unknown field","unknown field"]}`},
+		"and a field is due":   {`{"a":{"type":"record","fields":[{"b":{"type":"string","required":true}}]}}`, `{"a":["x"]}`, `{"a":{"1":"unknown field","b":"required field missing"}}`},
 		"array of records":     {`{"a":{"type":"array","elements":{"type":"record","fields":[{"b":{"type":"integer"}}]}}}`, `{"a":[{"b":"x"}]}`, `{"a":[{"b":"expected an integer"}]}`},
 		"map":                  {`{"a":{"type":"map","keys":{"type":"string"},"values":{"type":"integer"}}}`, `{"a":{"k":"v"}}`, `{"a":"expected an integer"}`},
 		"own message":          {`{"a":{"type":"string","match":"^x$","err":"say x"}}`, `{"a":"y"}`, `{"a":"say x"}`},

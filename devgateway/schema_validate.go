@@ -4,6 +4,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strconv"
 )
 
 // fieldErrors is Kong's tree of problems: a message, or a deeper tree, under
@@ -165,13 +166,7 @@ func (f *fieldSchema) validateType(v any) any {
 		}
 		return f.validateMap(d)
 	case "record":
-		d, ok := asDict(v)
-		if !ok {
-			return "expected a record"
-		}
-		if errs := f.validateRecord(f.fillRecord(d)); len(errs) > 0 {
-			return errs
-		}
+		return f.validateAsRecord(v)
 	case "string":
 		if _, ok := v.(string); !ok {
 			return "expected a string"
@@ -191,6 +186,31 @@ func (f *fieldSchema) validateType(v any) any {
 		}
 	}
 	return nil
+}
+
+// validateAsRecord takes a list as Lua does: a table like any other, whose
+// fields are named 1, 2 and so on. Where nothing else is wrong with it, Kong's
+// answer is a list as well.
+func (f *fieldSchema) validateAsRecord(v any) any {
+	l, isList := v.(list)
+	d, ok := asDict(v)
+	if isList {
+		d, ok = dict{}, true
+		for i, e := range l {
+			d[strconv.Itoa(i+1)] = e
+		}
+	}
+	if !ok {
+		return "expected a record"
+	}
+	errs := f.validateRecord(f.fillRecord(d))
+	if len(errs) == 0 {
+		return nil
+	}
+	if isList && len(errs) == len(l) {
+		return slices.Repeat([]any{"unknown field"}, len(l))
+	}
+	return errs
 }
 
 func (f *fieldSchema) validateElements(l list) any {
