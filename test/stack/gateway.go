@@ -39,7 +39,13 @@ type GatewayOptions struct {
 	Workers int
 	// Admin opens Kong's Admin API, for GET /status and POST /config.
 	Admin bool
+	// TLS opens a second listener, where Kong itself ends TLS, with a certificate of its own making, and speaks HTTP/2
+	// too. It asks clients for a certificate, whoever signed it. A real Kong alone has this: see OnKong.
+	TLS bool
 }
+
+// OnKong says whether the environment names a real Kong to run in devgateway's place.
+func OnKong() bool { return os.Getenv("KONG") != "" }
 
 // Gateway is a running gateway, with the plugin server as its child.
 type Gateway struct {
@@ -48,6 +54,7 @@ type Gateway struct {
 	prefix string
 	addr   string
 	admin  string // empty without an Admin API
+	tls    string // empty without TLS
 	env    []string
 	proc   *process
 }
@@ -68,9 +75,12 @@ func StartGateway(ctx context.Context, opts GatewayOptions) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	admin := ""
-	if opts.Admin {
-		if admin, err = freeAddr(); err != nil {
+	var admin, tls string
+	for listener, wanted := range map[*string]bool{&admin: opts.Admin, &tls: opts.TLS} {
+		if !wanted {
+			continue
+		}
+		if *listener, err = freeAddr(); err != nil {
 			return nil, err
 		}
 	}
@@ -79,7 +89,7 @@ func StartGateway(ctx context.Context, opts GatewayOptions) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{opts: opts, dir: dir, prefix: filepath.Join(dir, "prefix"), addr: addr, admin: admin}
+	g := &Gateway{opts: opts, dir: dir, prefix: filepath.Join(dir, "prefix"), addr: addr, admin: admin, tls: tls}
 	g.env = g.environment()
 	if err = os.Mkdir(g.prefix, 0o700); err == nil {
 		err = g.launch(ctx)
@@ -103,7 +113,6 @@ func (g *Gateway) environment() []string {
 		"KONG_DATABASE=off",
 		"KONG_DECLARATIVE_CONFIG="+g.opts.Config,
 		"KONG_PREFIX="+g.prefix,
-		"KONG_PROXY_LISTEN="+g.addr,
 		"KONG_ADMIN_LISTEN="+admin,
 		"KONG_ADMIN_GUI_LISTEN=off",
 		"KONG_STATUS_LISTEN=off",
@@ -114,6 +123,11 @@ func (g *Gateway) environment() []string {
 		"KONG_PLUGINS=bundled,"+strings.Join(plugins, ","),
 		"KONG_PLUGINSERVER_NAMES="+strings.Join(plugins, ","),
 	)
+	if g.tls != "" {
+		env = append(env, "KONG_PROXY_LISTEN="+g.addr+", "+g.tls+" http2 ssl", "KONG_NGINX_PROXY_SSL_VERIFY_CLIENT=optional_no_ca")
+	} else {
+		env = append(env, "KONG_PROXY_LISTEN="+g.addr)
+	}
 	if os.Getuid() == 0 {
 		// Else root's nginx gives its workers, and so the plugin server, to a user who may not enter the prefix.
 		env = append(env, "KONG_NGINX_MAIN_USER=root root")
@@ -177,6 +191,14 @@ func (g *Gateway) answers(ctx context.Context) error {
 
 // URL is the proxy's address.
 func (g *Gateway) URL() string { return "http://" + g.addr }
+
+// TLSURL is the address at which Kong ends TLS, or empty.
+func (g *Gateway) TLSURL() string {
+	if g.tls == "" {
+		return ""
+	}
+	return "https://" + g.tls
+}
 
 // AdminURL is the Admin API's address, or empty.
 func (g *Gateway) AdminURL() string {

@@ -102,7 +102,7 @@ func (s *suite) start(ctx context.Context) (err error) {
 	}
 	s.gateway, err = stack.StartGateway(ctx, stack.GatewayOptions{
 		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: config,
-		Env: []string{"INTROSPECTION_SECRET=" + gatewaySecret},
+		Env: []string{"INTROSPECTION_SECRET=" + gatewaySecret}, TLS: stack.OnKong(),
 	})
 	return err
 }
