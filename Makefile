@@ -22,9 +22,12 @@ BINARIES := kong-prefect devgateway
 PYDEPS   := build/python/installed
 PYTHON_ENV := PYTHONPATH=../build/python PREFECT_HOME=../build/prefect-home DO_NOT_TRACK=1
 PREFECT_VENV ?= $(CURDIR)/$(VENV)
-export KONG KEEP PREFECT_VENV
+KEYCLOAK_VERSION := 26.4.0
+KEYCLOAK_SHA256  := 1b6a11a2726ac8a8dc9c91d5fafe989a75ce4f1622d7f7b45c21d5bc16629c0a
+KEYCLOAK_HOME ?= $(CURDIR)/build/keycloak/keycloak-$(KEYCLOAK_VERSION)
+export KONG KEEP PREFECT_VENV KEYCLOAK_HOME
 
-.PHONY: help build demo test unit lint python e2e e2e-guard screenshots fuzz bench replay vectors cc debian $(BINARIES)
+.PHONY: help build demo test unit lint python e2e e2e-guard e2e-keycloak screenshots fuzz bench replay vectors cc debian $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9_-]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -68,9 +71,13 @@ e2e: cc debian $(PREFECT) $(PYDEPS) ## the real binary between a real Prefect an
 	$(GO) test -race -count=1 -run TestOnRealServer ./prefectclient
 	cd test && $(GO) test -race -count=1 -p 1 -timeout 15m ./...
 	@[ -z "$(KONG)" ] || $(GO) test -count=1 ./devgateway
+	@[ -e "$(KEYCLOAK_HOME)/bin/kc.sh" ] || echo "SKIPPED: the tests on a real Keycloak (make e2e-keycloak fetches it)" >&2
 
 e2e-guard: cc debian $(PREFECT) ## Prefect's own command line, SDK, worker and web pages through the guard, and each role on each route
 	cd test && $(GO) test -race -count=1 -timeout 15m -v ./guard
+
+e2e-keycloak: cc $(PREFECT) $(KEYCLOAK_HOME)/bin/kc.sh ## docker-compose's story on a real Keycloak, which is fetched from Maven Central (160 MB; needs Java 17)
+	cd test && $(GO) test -race -count=1 -timeout 15m -v ./keycloak
 
 screenshots: $(PREFECT) $(PYDEPS) ## the picture in docs, of Prefect's own UI, by a headless Chromium
 	@command -v chromium >/dev/null || { \
@@ -128,6 +135,14 @@ debian:
 	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && \
 	  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; } || \
 	  echo "SKIPPED: the tests that need $$missing (on Debian: apt-get install $$missing)" >&2
+
+# The distribution, pinned by its checksum. Only its name in Maven Central is asked for.
+$(CURDIR)/build/keycloak/keycloak-$(KEYCLOAK_VERSION)/bin/kc.sh:
+	@command -v mvn >/dev/null && command -v java >/dev/null || { echo "Keycloak needs Java 17, and Maven to fetch it (on Debian: apt-get install maven openjdk-17-jre-headless)" >&2; exit 1; }
+	@mkdir -p build/keycloak && cd build/keycloak && zip=keycloak-quarkus-dist-$(KEYCLOAK_VERSION).zip && \
+	mvn -B -q org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy -Dartifact=org.keycloak:keycloak-quarkus-dist:$(KEYCLOAK_VERSION):zip -DoutputDirectory=. && \
+	echo "$(KEYCLOAK_SHA256)  $$zip" | sha256sum --check --quiet && $(PYTHON) -m zipfile -e "$$zip" . && rm "$$zip"
+	@touch $@
 
 # What the Python module needs beside Prefect, in a folder of its own, so that flows find it by PYTHONPATH.
 $(PYDEPS): python/requirements.txt $(VENV)/installed

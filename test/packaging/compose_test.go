@@ -120,3 +120,10 @@ func TestWorkerServesThePool(t *testing.T) {
 	require.Contains(t, command, "worker start --pool local --type process")
 	require.Contains(t, read(t, "examples/compose/deploy.py"), `work_pool_name="local"`)
 }
+
+// TestKeycloakIsTheOneThatIsTested: `make e2e-keycloak` holds the realm and
+// the preset to the version that compose starts.
+func TestKeycloakIsTheOneThatIsTested(t *testing.T) {
+	image := readCompose(t).Services["keycloak"].Image
+	require.Contains(t, read(t, "Makefile"), "KEYCLOAK_VERSION := "+image[strings.LastIndexByte(image, ':')+1:]+"\n")
+}
