@@ -35,12 +35,14 @@ func (p *Process) durable(c TriggerConfig) (*durable, error) {
 		p.deliver(c.Prefect.APIURL)
 	}
 	switch {
-	case !c.Durable.Enabled || p.Withhold != nil:
+	case !c.Durable.Enabled:
+		return nil, nil
+	case c.Durable.ExpireHours > c.Stamp.LifetimeHours:
+		return nil, fmt.Errorf("expire_hours: %d is longer than a stamp is good: stamp.lifetime_hours is %d", c.Durable.ExpireHours, c.Stamp.LifetimeHours)
+	case p.Withhold != nil:
 		return nil, nil
 	case p.Outbox == nil:
 		return nil, errors.New("enabled: this process was started without --outbox and --outbox-redis")
-	case c.Durable.ExpireHours > c.Stamp.LifetimeHours:
-		return nil, fmt.Errorf("expire_hours: %d is longer than a stamp is good: stamp.lifetime_hours is %d", c.Durable.ExpireHours, c.Stamp.LifetimeHours)
 	}
 	return &durable{
 		store: p.Outbox, known: knownDeployments{store: p.Outbox, server: c.Prefect.APIURL, log: p.log},

@@ -105,7 +105,7 @@ func credentialsOf(c PrefectConfig) (prefectclient.Credentials, error) {
 		if kind.env != "" {
 			secrets := strings.FieldsFunc(os.Getenv(kind.env), func(r rune) bool { return r == '\n' || r == '\r' })
 			if len(secrets) == 0 {
-				problems = append(problems, fmt.Errorf("the environment variable %s is empty", kind.env))
+				problems = append(problems, fmt.Errorf("%w: %s", errNoVariable, kind.env))
 				continue
 			}
 			given = append(given, kind.fixed(secrets[0], secrets[1:]...))

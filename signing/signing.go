@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -106,6 +107,20 @@ func Open(o Options) (*Keys, error) {
 		return nil, err
 	}
 	return k, nil
+}
+
+// Fleeting makes keys that are in no file and end with the process: for who
+// wants to see what a gateway would sign, and serves nobody.
+func Fleeting() (*Keys, error) {
+	k := &Keys{options: Options{CheckInterval: math.MaxInt64}.withDefaults()}
+	k.checked = k.options.Now()
+	made, err := newKey(k.checked)
+	if err != nil {
+		return nil, err
+	}
+	k.private, k.kid = made.Private, made.ID
+	k.public, err = k.publish(&keyFile{Keys: []*key{made}})
+	return k, err
 }
 
 // Sign makes a compact JWS of the claims. typ says what it is (RFC 8725,

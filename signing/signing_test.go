@@ -74,6 +74,18 @@ func kidOf(t *testing.T, compact string) string {
 	return h["kid"]
 }
 
+func TestFleetingKeysSignAndAreInNoFile(t *testing.T) {
+	t.Parallel()
+	k, err := Fleeting()
+	require.NoError(t, err)
+	compact, err := k.Sign(jwt.RegisteredClaims{Subject: "s", ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Hour))}, "test+jwt")
+	require.NoError(t, err)
+	require.NoError(t, k.Verify(compact, "test+jwt", &jwt.RegisteredClaims{}))
+	other, err := Fleeting()
+	require.NoError(t, err)
+	require.Error(t, other.Verify(compact, "test+jwt", &jwt.RegisteredClaims{}))
+}
+
 func TestTheFileIsMadeOnceForItsOwnerAlone(t *testing.T) {
 	t.Parallel()
 	c, path := newClock(), filepath.Join(t.TempDir(), "keys.json")

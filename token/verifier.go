@@ -115,6 +115,16 @@ func prefixEach(prefix string, err error) []error {
 	return all
 }
 
+// Keys gives an issuer's keys as they are used for its tokens now, fetched
+// where none are at hand: for those who want to know whether they can be had.
+func (v *Verifier) Keys(ctx context.Context, issuer string) (*KeySet, error) {
+	s := v.issuers[issuer]
+	if s == nil {
+		return nil, fmt.Errorf("issuer %q isn't configured", issuer)
+	}
+	return s.keys.current(ctx)
+}
+
 // Verify decides on a token that came without any proof of possession.
 func (v *Verifier) Verify(ctx context.Context, compact string) (Verified, error) {
 	return v.VerifyPresented(ctx, compact, Presentation{})

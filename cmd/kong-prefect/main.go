@@ -81,6 +81,7 @@ func newRootCommand() *cobra.Command {
 	root.AddGroup(groups...)
 	holds(root,
 		newAuditCommand(),
+		newCheckCommand(),
 		newServeCommand(),
 		newDumpCommand(),
 		newExplainCommand(),

@@ -34,8 +34,9 @@ var allowed = map[string][]string{
 	"metrics":                   {"pluginserver", "signing", "token", "prefectclient", "audit", "plugin"},
 	"kongyml":                   {},
 	"explain":                   {"kongyml", "pluginserver", "token", "signing", "plugin", "prefectclient", "audit"},
+	"check":                     {"policy", "guard", "plugin"},
 	"devgateway":                {},
-	"cmd/kong-prefect":          {"pluginserver", "plugin", "metrics", "signing", "ownport", "guard", "audit", "outbox", "prefectclient", "stamp", "kongyml", "explain"},
+	"cmd/kong-prefect":          {"pluginserver", "plugin", "metrics", "signing", "ownport", "guard", "audit", "outbox", "prefectclient", "stamp", "kongyml", "explain", "check"},
 	"cmd/devgateway":            {"devgateway"},
 }
 

@@ -1,0 +1,217 @@
+package check
+
+import (
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/kong-prefect/kong-prefect/plugin"
+)
+
+// rules look at what the plugins are to each other, route by route. Each is
+// one function, named after what it finds.
+func (c *checker) rules() {
+	c.repeatedPlugins()
+	for _, p := range c.plugins {
+		switch {
+		case p.name == plugin.IdentityName && p.consumer != "":
+			c.findAt(p, codeIdentityOnConsumer, "who calls is known only after prefect-identity, so on a consumer it never runs", "")
+		case p.name == plugin.IdentityName:
+			c.anonymousConsumer(p)
+		case p.name == plugin.TriggerName && p.everywhere():
+			c.findAt(p, codeTriggerEverywhere, "every route of the gateway would start this deployment", "")
+		case p.name == plugin.GuardName && p.everywhere():
+			c.findAt(p, codeGuardEverywhere, "Prefect's credential would go to the upstream of every route", "")
+		}
+	}
+	for _, r := range c.routes {
+		c.route(r)
+	}
+	if len(c.routes) == 0 {
+		c.withoutRoutes()
+	}
+}
+
+// route looks at one route that our plugins concern.
+func (c *checker) route(r *route) {
+	id, trigger, guard := c.on(r, plugin.IdentityName), c.on(r, plugin.TriggerName), c.on(r, plugin.GuardName)
+	for _, p := range []*pluginEntity{trigger, guard} {
+		switch {
+		case p == nil:
+		case id == nil:
+			c.identityMissing(p, r)
+		default:
+			c.rolesOf(p, id, r)
+		}
+	}
+	if trigger != nil && guard != nil {
+		c.findAt(guard, codeTriggerAndGuard, fmt.Sprintf("on route %s prefect-trigger runs as well, and answers every request", r.name), "")
+	}
+	if id == nil && trigger == nil && guard == nil {
+		return
+	}
+	c.ordering(r)
+	c.otherAuthentications(r, id)
+	c.functions(r, id)
+	c.acl(r, id)
+	c.limits(r, id)
+	if trigger != nil {
+		c.neverRun(r, trigger)
+		c.triggerPath(r, trigger)
+		c.methods(r, trigger)
+	}
+	if guard != nil {
+		c.guardPath(r, guard)
+		c.guardUpstream(r, guard)
+	}
+}
+
+func (c *checker) identityMissing(p *pluginEntity, r *route) {
+	c.findAt(p, codeIdentityMissing, fmt.Sprintf("no prefect-identity reaches route %s, so nobody can be told who calls", r.name), "")
+	if isManifest(p.node) {
+		c.report.Findings[len(c.report.Findings)-1].Severity = Warning
+	}
+}
+
+// withoutRoutes looks at a file that is a part: nothing is known of routes.
+func (c *checker) withoutRoutes() {
+	for _, p := range c.plugins {
+		if id := c.only(plugin.IdentityName); id != nil && p.everywhere() && (p.name == plugin.TriggerName || p.name == plugin.GuardName) {
+			c.rolesOf(p, id, nil)
+		}
+	}
+}
+
+// only is the one configuration of a plugin for every route.
+func (c *checker) only(name string) *pluginEntity {
+	for _, p := range c.plugins {
+		if p.name == name && p.everywhere() {
+			return p
+		}
+	}
+	return nil
+}
+
+// repeatedPlugins finds two configurations of one plugin in one place.
+func (c *checker) repeatedPlugins() {
+	first := map[string]*pluginEntity{}
+	for _, p := range c.plugins {
+		if p.unplaced || isManifest(p.node) {
+			continue // which of two KongPlugins counts, the controller says
+		}
+		var where []string
+		for _, r := range p.routes {
+			where = append(where, fmt.Sprintf("route %p", r))
+		}
+		for _, s := range p.services {
+			where = append(where, fmt.Sprintf("service %p", s))
+		}
+		key := strings.Join(append(where, "consumer "+p.consumer, p.name, text(in(p.node, "instance_name"))), "\x00")
+		if before := first[key]; before != nil {
+			c.findAt(p, codePluginRepeated, fmt.Sprintf("%s is there already, in line %d", p.entity(), before.nameNode.Line), "")
+		} else {
+			first[key] = p
+		}
+	}
+}
+
+func (c *checker) anonymousConsumer(id *pluginEntity) {
+	name, _ := id.values["anonymous"].(string)
+	if name == "" || id.reading.unknown["anonymous"] != "" || c.partial {
+		return
+	}
+	if !slices.ContainsFunc(c.consumers, func(one consumer) bool { return one.username == name || one.id == name }) {
+		c.findIn(id, codeConsumerUnknown, nil, "anonymous", "there is no consumer "+quote(name)+" in these files", "")
+	}
+}
+
+// triggerPath compares the beginning of the route's paths with the trigger's.
+func (c *checker) triggerPath(r *route, trigger *pluginEntity) {
+	template, _ := trigger.values["path"].(string)
+	if template == "" || len(r.paths) == 0 || trigger.reading.unknown["path"] != "" {
+		return
+	}
+	wanted := strings.Split(strings.Trim(template, "/"), "/")
+	for _, path := range r.paths {
+		if strings.HasPrefix(path, "~") || beginsAlike(wanted, strings.Split(strings.Trim(path, "/"), "/")) {
+			return
+		}
+	}
+	c.findIn(trigger, codePathUnreachable, nil, "path",
+		fmt.Sprintf("route %s has the paths %s, and no request below them is of the form %s", r.name, strings.Join(r.paths, ", "), template), "")
+}
+
+func beginsAlike(template, path []string) bool {
+	for i, segment := range path {
+		if i >= len(template) || segment == "" {
+			return segment == ""
+		}
+		last := i == len(path)-1 // Kong compares characters, not segments
+		isPart := strings.HasPrefix(template[i], "{")
+		if !isPart && template[i] != segment && !(last && strings.HasPrefix(template[i], segment)) {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *checker) methods(r *route, trigger *pluginEntity) {
+	if len(r.methods) > 0 && !slices.Contains(r.methods, "POST") {
+		c.find(codeMethodExcluded, placeOf(r.file, r.methodsAt), trigger.entity(), "methods",
+			fmt.Sprintf("route %s lets only %s through, and runs are started by POST", r.name, strings.Join(r.methods, ", ")), "")
+	}
+}
+
+func orNode(n, other *yaml.Node) *yaml.Node {
+	if n == nil {
+		return other
+	}
+	return n
+}
+
+// guardPath finds a route that takes /api away before the guard looks for it.
+func (c *checker) guardPath(r *route, guard *pluginEntity) {
+	api, _ := guard.values["api_path"].(string)
+	if api == "" {
+		api = "/api"
+	}
+	if !r.stripPath || r.service == nil || beginsWith(r.service.path, api) {
+		return
+	}
+	for _, path := range r.paths {
+		if beginsWith(path, api) {
+			at := orNode(find(r.node, "strip_path").value, orNode(in(r.node, "paths"), r.node))
+			c.find(codePathStripped, placeOf(r.file, at), guard.entity(), "strip_path",
+				fmt.Sprintf("route %s takes %s away from the path (strip_path), and prefect-guard looks for %s", r.name, path, api), "")
+			return
+		}
+	}
+}
+
+func beginsWith(path, beginning string) bool {
+	path, beginning = strings.TrimSuffix(path, "/"), strings.TrimSuffix(beginning, "/")
+	return path == beginning || strings.HasPrefix(path, beginning+"/")
+}
+
+// guardUpstream compares where requests go with whom the guard asks.
+func (c *checker) guardUpstream(r *route, guard *pluginEntity) {
+	prefect, _ := guard.values["prefect"].(map[string]any)
+	api, _ := prefect["api_url"].(string)
+	u, err := url.Parse(api)
+	if err != nil || u.Host == "" || strings.Contains(u.Host, unknownHost) || r.service == nil || r.service.host == "" || strings.Contains(r.service.host, "{") {
+		return
+	}
+	if host := withoutPort(r.service.host); !strings.EqualFold(host, u.Hostname()) {
+		c.findIn(guard, codeUpstreamDiffers, nil, "prefect.api_url", fmt.Sprintf("the guard asks %s, and service %s sends requests to %s", u.Host, r.service.name, r.service.host), "")
+	}
+}
+
+func withoutPort(host string) string {
+	if u, err := url.Parse("//" + host); err == nil {
+		return u.Hostname()
+	}
+	return host
+}
