@@ -16,6 +16,10 @@ type TriggerConfig struct {
 	AllowRoles []string      `json:"allow_roles" kong:"len_min=1" doc:"Roles of which a caller must have one. This or allow must be given."`
 	Allow      []AllowConfig `json:"allow" kong:"len_min=1" doc:"Further rules by role and condition: who meets one of them, or has one of allow_roles, may."`
 
+	// Whose runs.
+	SeeAllRoles    []string `json:"see_all_roles" kong:"len_min=1" doc:"Roles that may see every run of this route's deployments, by GET on the run's id below the path. Everybody else who may start runs here sees their own."`
+	CancelAllRoles []string `json:"cancel_all_roles" kong:"len_min=1" doc:"Roles that may see every run of this route's deployments, and cancel it by DELETE. Everybody else who may start runs here cancels their own."`
+
 	// With what.
 	Parameters   []ParameterConfig `json:"parameters" kong:"len_min=1" doc:"The run's parameters and where each comes from; nothing else is taken. Without it the body's members are the parameters."`
 	BodyFields   []string          `json:"body_fields" kong:"element_one_of=name|tags|labels|job_variables|work_queue_name" doc:"Fields of Prefect's that callers may set beside the parameters, as members of the body. Danger: job_variables change the command, image and environment of what the worker runs, work_queue_name makes queues."`

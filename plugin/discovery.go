@@ -43,6 +43,7 @@ func (h *trigger) describe(ctx context.Context, o order) (*reply, *Problem) {
 	return jsonReply(description{
 		name: name, version: d.version, text: d.text,
 		path:  h.selection.path.write(o.target.base, literal),
+		runs:  h.tellsWhose(),
 		offer: h.bindings.Offer(d.schema, d.defaults, h.config.BodyFields),
 	}.document())
 }

@@ -34,7 +34,8 @@ type Accepted struct {
 type AcceptedLinks struct {
 	// Status is a path of the gateway: this document, as it stands then.
 	Status string `json:"status"`
-	// API and UI are the delivered run's.
+	// Run, API and UI are the delivered run's, Run at this gateway.
+	Run string `json:"run,omitempty"`
 	API string `json:"api,omitempty"`
 	UI  string `json:"ui,omitempty"`
 }
@@ -42,7 +43,7 @@ type AcceptedLinks struct {
 // acceptedEntry finds the entry of the outbox that the request's path names
 // and its caller owns. Another's is as one that isn't there.
 func (h *trigger) acceptedEntry(ctx context.Context, o order) (outbox.Entry, bool, *Problem) {
-	if h.process.Outbox == nil || o.target.runID == uuid.Nil {
+	if h.process.Outbox == nil || !h.policy.MayAllow(o.caller.Roles) {
 		return outbox.Entry{}, false, nil
 	}
 	e, err := h.process.Outbox.Entry(ctx, o.target.runID)
@@ -60,9 +61,10 @@ func (h *trigger) acceptedEntry(ctx context.Context, o order) (outbox.Entry, boo
 func (h *trigger) statusReply(o order, e outbox.Entry) (*reply, *Problem) {
 	a := Accepted{
 		ID: e.ID, Status: e.Status, Deployment: e.Deployment, Accepted: e.Accepted, Expires: e.Expires, Run: e.RunID, Reason: e.Reason,
-		Links: AcceptedLinks{Status: o.target.base + "/" + e.ID.String()},
+		Links: AcceptedLinks{Status: o.target.below(e.ID.String())},
 	}
 	if e.RunID != "" {
+		a.Links.Run = h.statusOf(o.target, e.RunID)
 		a.Links.API, a.Links.UI = h.runLinks(e.RunID)
 	}
 	r, problem := jsonReply(a, header("Location", a.Links.Status))

@@ -25,8 +25,12 @@ type object = map[string]any
 type description struct {
 	name, version, text string
 	path                string // percent-encoded, with its parts
+	runs                bool   // they can be asked for below the path
 	offer               policy.Offer
 }
+
+// partRun is the path's last part where it names a run.
+const partRun = "run_id"
 
 // document is the OpenAPI document (OpenAPI 3.1.1, section 4.8.1).
 func (d description) document() object {
@@ -38,10 +42,20 @@ func (d description) document() object {
 	if version == "" {
 		version = "unversioned"
 	}
+	paths := object{d.path: object{"post": d.start()}}
+	if d.runs {
+		paths[strings.TrimSuffix(d.path, "/")+"/{"+partRun+"}"] = object{
+			"parameters": append(d.pathParameters(), object{"name": partRun, "in": "path", "required": true, "schema": object{"type": "string", "format": "uuid"}}),
+			"get": object{"operationId": "status", "summary": "How a run of yours is", "responses": object{
+				"200": answerDocument("The run.", runSchema), "default": problemAnswer}},
+			"delete": object{"operationId": "cancel", "summary": "Cancel a run of yours", "responses": object{
+				"200": answerDocument("The run, which is cancelled.", runSchema), "202": answerDocument("The run, which is being cancelled.", runSchema), "default": problemAnswer}},
+		}
+	}
 	return object{
 		"openapi": openAPIVersion,
 		"info":    object{"title": d.name, "version": version, "description": d.text},
-		"paths":   object{d.path: object{"post": d.start()}},
+		"paths":   paths,
 		"components": object{
 			"schemas":         schemas,
 			"securitySchemes": object{"token": object{"type": "http", "scheme": "bearer"}},
@@ -72,24 +86,18 @@ func (d description) start() object {
 	return operation
 }
 
+// places are those of OpenAPI (section 4.8.12.1).
+var places = map[policy.Source]string{policy.FromQuery: "query", policy.FromCapture: "path", policy.FromHeader: "header"}
+
 // parameters are the values outside the body: the route's, and the headers
 // that every trigger takes.
 func (d description) parameters() []any {
-	in := map[policy.Source]string{policy.FromQuery: "query", policy.FromCapture: "path", policy.FromHeader: "header"}
-	var list []any
+	list := d.pathParameters()
 	for _, input := range d.offer.Inputs {
-		p := object{"name": input.Name, "in": in[input.From], "required": input.Required}
-		if input.From == policy.FromHeader {
-			p["name"] = http.CanonicalHeaderKey(input.Name)
+		if input.From != policy.FromCapture {
+			list = append(list, parameter(input))
 		}
-		if input.JSON {
-			p["content"] = object{"application/json": object{"schema": input.Schema}}
-		} else {
-			p["schema"] = input.Schema
-		}
-		list = append(list, p)
 	}
-	list = append(list, d.partsLeft()...)
 	return append(list,
 		object{"name": "Idempotency-Key", "in": "header", "required": false,
 			"description": "A request that is repeated with the same key starts one run at most.",
@@ -99,20 +107,36 @@ func (d description) parameters() []any {
 			"schema":      object{"type": "string"}})
 }
 
-// partsLeft are the path's parts that are no parameters: an OpenAPI document
-// must explain them all.
-func (d description) partsLeft() (list []any) {
+// pathParameters are the path's parts, those too that are no parameter of the
+// run: an OpenAPI document must explain them all.
+func (d description) pathParameters() (list []any) {
 	for segment := range strings.SplitSeq(d.path, "/") {
 		name, isPart := partOf(segment)
-		known := false
-		for _, input := range d.offer.Inputs {
-			known = known || input.From == policy.FromCapture && input.Name == name
+		if !isPart {
+			continue
 		}
-		if isPart && !known {
-			list = append(list, object{"name": name, "in": "path", "required": true, "schema": object{"type": "string"}})
+		input := policy.Input{Name: name, From: policy.FromCapture, Required: true, Schema: object{"type": "string"}}
+		for _, one := range d.offer.Inputs {
+			if one.From == policy.FromCapture && one.Name == name {
+				input = one
+			}
 		}
+		list = append(list, parameter(input))
 	}
 	return list
+}
+
+func parameter(input policy.Input) object {
+	p := object{"name": input.Name, "in": places[input.From], "required": input.Required}
+	if input.From == policy.FromHeader {
+		p["name"] = http.CanonicalHeaderKey(input.Name)
+	}
+	if input.JSON {
+		p["content"] = object{"application/json": object{"schema": input.Schema}}
+	} else {
+		p["schema"] = input.Schema
+	}
+	return p
 }
 
 // listed is a deployment that a caller may choose.

@@ -49,6 +49,12 @@ type target struct {
 	runID    uuid.UUID // zero: none
 }
 
+// below is the address of what the route keeps under an id, relative to the
+// gateway (RFC 3986, section 4.2).
+func (t target) below(id string) string {
+	return strings.TrimSuffix(escapePath(t.base), "/") + "/" + id
+}
+
 // read matches a path, percent-decoded. A template matches from the start; one
 // more segment may be a run's id. Without a template any path does.
 func (t pathTemplate) read(decoded string) (target, bool) {

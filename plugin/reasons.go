@@ -20,6 +20,8 @@ const (
 	CodeIdentityMissing      = "identity_missing"
 	CodeRoleNotAllowed       = "role_not_allowed"
 	CodeMethodNotAllowed     = "method_not_allowed"
+	CodeRunUnknown           = "run_unknown"
+	CodeRunEnded             = "run_ended"
 	CodeBodyNotJSON          = "body_not_json"
 	CodeBodyNotObject        = "body_not_object"
 	CodeBodyTooLarge         = "body_too_large"
@@ -112,7 +114,9 @@ var kinds = map[string]kind{
 	CodeConfigInvalid:                    {500, "This route isn't set up correctly; its operator finds the field in the gateway's log.", "", pluginserver.LevelErr},
 	CodeIdentityMissing:                  {500, "This route isn't set up correctly: nobody established who calls. Its operator must enable prefect-identity for it.", "", pluginserver.LevelErr},
 	CodeRoleNotAllowed:                   {403, "You are known here, but have no role that may do this; ask the route's owner for one.", insufficientScope, pluginserver.LevelNotice},
-	CodeMethodNotAllowed:                 {405, "This method does nothing here: POST starts a run, GET says what may be started.", "", pluginserver.LevelInfo},
+	CodeMethodNotAllowed:                 {405, "This method does nothing here: POST starts a run, GET says what may be started; below, by a run's id, GET says how it is and DELETE cancels it.", "", pluginserver.LevelInfo},
+	CodeRunUnknown:                       {404, "There is no run of this id that you may see here.", "", pluginserver.LevelInfo},
+	CodeRunEnded:                         {409, "The run has ended by itself; there is nothing to cancel.", "", pluginserver.LevelInfo},
 	CodeBodyNotJSON:                      {400, "The body isn't valid JSON.", "", pluginserver.LevelInfo},
 	CodeBodyNotObject:                    {400, "The body must be a JSON object that holds the run's parameters.", "", pluginserver.LevelInfo},
 	CodeBodyTooLarge:                     {413, "The body is too large.", "", pluginserver.LevelInfo},

@@ -136,6 +136,36 @@ func (s *selection) only() string {
 	return s.fixed
 }
 
+// starts tells by which name a route starts a deployment, with a path such as
+// this one.
+func (s *selection) starts(ctx context.Context, t target, id uuid.UUID) (name string, ok bool, problem *Problem) {
+	var names []string
+	if len(s.choices) > 0 {
+		name := t.captures[partFlow] + "/" + t.captures[partDeployment]
+		if !s.offers(name) {
+			return "", false, nil
+		}
+		names = append(names, name)
+	} else {
+		for _, rule := range s.rules {
+			names = append(names, rule.deployment)
+		}
+		if s.fixed != "" {
+			names = append(names, s.fixed)
+		}
+	}
+	for _, name := range names {
+		d, p := s.find(ctx, name)
+		switch {
+		case p == nil && d.id == id:
+			return name, true, nil
+		case p != nil && p.Code != CodeDeploymentUnknown && p.Code != CodeDeploymentNotOffered:
+			problem = p // another may be the one
+		}
+	}
+	return "", false, problem
+}
+
 // offers tells whether callers may choose a deployment.
 func (s *selection) offers(name string) bool {
 	return slices.ContainsFunc(s.choices, func(pattern string) bool {

@@ -239,13 +239,16 @@ type RunState struct {
 
 // Links say where to look at the run.
 type Links struct {
-	API string `json:"api"`
-	UI  string `json:"ui"`
+	// Status is at this gateway, below the route: GET reads it, DELETE cancels
+	// the run. Empty where runs don't carry the stamp that says whose they are.
+	Status string `json:"status,omitempty"`
+	API    string `json:"api"`
+	UI     string `json:"ui"`
 }
 
 // answer tells of a run that was asked for.
 func (h *trigger) answer(o order, deployment string, run prefectclient.FlowRun, created bool) (*reply, *Problem) {
-	r, problem := h.replyOf(deployment, run, created)
+	r, problem := h.replyOf(o.target, deployment, run, created)
 	if problem != nil {
 		return nil, problem
 	}
@@ -257,13 +260,17 @@ func (h *trigger) answer(o order, deployment string, run prefectclient.FlowRun, 
 	return r, nil
 }
 
-func (h *trigger) replyOf(deployment string, run prefectclient.FlowRun, created bool) (*reply, *Problem) {
-	var links Links
+func (h *trigger) replyOf(t target, deployment string, run prefectclient.FlowRun, created bool) (*reply, *Problem) {
+	links := Links{Status: h.statusOf(t, run.ID.String())}
 	links.API, links.UI = h.runLinks(run.ID.String())
+	location := links.Status
+	if location == "" {
+		location = links.API
+	}
 	return jsonReply(Run{
 		ID: run.ID, Name: run.Name, State: RunState{run.State.Type, run.State.Name},
 		Deployment: deployment, Created: created, Links: links,
-	}, header("Location", links.API))
+	}, header("Location", location))
 }
 
 func (h *trigger) runLinks(id string) (api, ui string) {

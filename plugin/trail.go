@@ -175,6 +175,12 @@ func (t *trail) asked(run stamp.Run) *Problem {
 	return nil
 }
 
+// cancel notes whose end is asked for.
+func (t *trail) cancel(server string, found foundRun) {
+	t.event.Prefect, t.event.Deployment, t.event.DeploymentID = server, found.deployment, found.run.DeploymentID.String()
+	t.event.RunID, t.event.Rule, t.event.Detail = found.run.ID.String(), found.rule, "cancel the run"
+}
+
 // allowed puts the decision on record, before anything is done. What can't be
 // put on record must not happen.
 func (t *trail) allowed(ctx context.Context) *Problem {

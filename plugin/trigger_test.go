@@ -46,9 +46,15 @@ func newTriggerRig(t *testing.T, configuration string) triggerRig {
 	var err error
 	p.Signing, err = signing.Open(signing.Options{File: filepath.Join(t.TempDir(), "keys.json")})
 	require.NoError(t, err)
-	h, err := compileTrigger(p, []byte(`{"prefect":{"api_url":"`+server.URL+`","timeout_ms":5000},`+configuration+`}`))
+	return newTriggerRigAt(t, triggerRig{&trigger{process: p}, t, server}, configuration)
+}
+
+// newTriggerRigAt is another route of the same process.
+func newTriggerRigAt(t *testing.T, of triggerRig, configuration string) triggerRig {
+	t.Helper()
+	h, err := compileTrigger(of.process, []byte(`{"prefect":{"api_url":"`+of.server.URL+`","timeout_ms":5000},`+configuration+`}`))
 	require.NoError(t, err)
-	return triggerRig{h, t, server}
+	return triggerRig{h, t, of.server}
 }
 
 // ask is one request.

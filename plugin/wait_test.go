@@ -53,7 +53,7 @@ func TestAnswersWait(t *testing.T) {
 		return run
 	}
 	answer := func(h *trigger, prefer string, run prefectclient.FlowRun, created bool) (*reply, Run) {
-		s, problem := h.answerInTime(ctx, order{prefer: []string{prefer}}, "flow/prod", run, created)
+		s, problem := h.answerInTime(ctx, order{prefer: []string{prefer}, target: target{base: "/run/report"}}, "flow/prod", run, created)
 		require.Nil(t, problem)
 		var body Run
 		require.NoError(t, json.Unmarshal(s.body, &body))
@@ -90,7 +90,7 @@ func TestAnswersWait(t *testing.T) {
 	s, body = answer(h, "wait=1", start(h), true)
 	require.Equal(t, http.StatusAccepted, s.status, "time ran out")
 	require.Equal(t, "SCHEDULED", body.State.Type)
-	require.Contains(t, s.headers, header("Location", body.Links.API))
+	require.Contains(t, s.headers, header("Location", body.Links.Status))
 	require.Contains(t, s.headers, header("Retry-After", "5"))
 
 	s, _ = answer(route(WaitConfig{DefaultSeconds: 30}), "respond-async", start(h), true)

@@ -95,7 +95,7 @@ func verifyRun(ctx context.Context, out io.Writer, id uuid.UUID, o verifyRunOpti
 		return err
 	}
 	v := runVerdict{Run: run.ID, Name: run.Name, State: run.State.Name, Findings: []stamp.Finding{}}
-	signed, findings := stamp.Examine(stored(run, time.Now()), keys)
+	signed, findings := stamp.Examine(plugin.Stored(run, time.Now()), keys)
 	v.Stamp, v.Genuine, v.Findings = signed, len(findings) == 0, append(v.Findings, findings...)
 	if o.asJSON {
 		err = writeJSON(out, v)
@@ -106,24 +106,6 @@ func verifyRun(ctx context.Context, out io.Writer, id uuid.UUID, o verifyRunOpti
 		err = fmt.Errorf("the stamp of run %s is %w", id, errFound)
 	}
 	return err
-}
-
-func stored(run prefectclient.FlowRun, now time.Time) stamp.Stored {
-	s := stamp.Stored{
-		FlowID: run.FlowID, DeploymentID: run.DeploymentID, IdempotencyKey: run.IdempotencyKey,
-		Parameters: run.Parameters, Context: run.Context, Tags: run.Tags, Labels: run.Labels, At: now,
-	}
-	if by := run.CreatedBy; by != nil {
-		s.CreatedBy = &stamp.CreatedBy{ID: by.ID, DisplayValue: by.DisplayValue}
-	}
-	// Prefect sets both times itself.
-	if run.State.Final() && run.Created != nil {
-		s.At = *run.Created
-		if run.StartTime != nil && run.StartTime.After(s.At) {
-			s.At = *run.StartTime
-		}
-	}
-	return s
 }
 
 func (v runVerdict) tell(out io.Writer) error {

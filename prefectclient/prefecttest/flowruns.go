@@ -196,6 +196,42 @@ func (s *Server) run(id uuid.UUID) reply {
 	return detail(http.StatusNotFound, "Flow run not found")
 }
 
+// cancel is set_state as the real server answers to CANCELLING without force:
+// nobody has to end a run that hasn't begun, and no state follows a final one.
+func (s *Server) cancel(id uuid.UUID, body []byte) reply {
+	var sent struct {
+		State struct{ Type, Message string }
+		Force bool
+	}
+	if bad, ok := parseBody(body, &sent); !ok {
+		return bad
+	}
+	if sent.State.Type != "CANCELLING" || sent.Force {
+		return invalidBody(body, "unknown_here", "state")
+	}
+	at := slices.IndexFunc(s.runs, func(run map[string]any) bool { return run["id"] == id })
+	if at < 0 {
+		return detail(http.StatusNotFound, "Flow run not found")
+	}
+	run := maps.Clone(s.runs[at]) // an answer may hold the old one
+	state, _ := run["state"].(map[string]any)
+	state = maps.Clone(state)
+	status, said := http.StatusCreated, "REJECT"
+	switch state["type"] {
+	case "SCHEDULED":
+		state["type"], state["name"] = "CANCELLED", "Cancelled"
+	case "COMPLETED", "FAILED", "CRASHED", "CANCELLED":
+		status, said = http.StatusOK, "ABORT"
+	case "CANCELLING":
+		status = http.StatusOK
+	default:
+		state["type"], state["name"], state["message"], said = "CANCELLING", "Cancelling", sent.State.Message, "ACCEPT"
+	}
+	run["state"], run["state_type"], run["state_name"] = state, state["type"], state["name"]
+	s.runs[at] = run
+	return reply{status, map[string]any{"state": state, "status": said, "details": map[string]any{}}}
+}
+
 type anyFilter struct {
 	Any []string `json:"any_"`
 }

@@ -124,8 +124,9 @@ type started struct {
 	Deployment string `json:"deployment"`
 	Created    bool   `json:"created"`
 	Links      struct {
-		API string `json:"api"`
-		UI  string `json:"ui"`
+		Status string `json:"status"`
+		API    string `json:"api"`
+		UI     string `json:"ui"`
 	} `json:"links"`
 }
 

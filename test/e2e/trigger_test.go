@@ -46,7 +46,8 @@ func TestServiceStartsARun(t *testing.T) {
 	require.Equal(t, "SCHEDULED", answer.State.Type)
 	require.Equal(t, s.Prefect.APIURL()+"/flow_runs/"+answer.ID, answer.Links.API)
 	require.Equal(t, s.Prefect.URL()+"/runs/flow-run/"+answer.ID, answer.Links.UI)
-	require.Equal(t, answer.Links.API, r.header.Get("Location"))
+	require.Equal(t, reportRoute+"/"+answer.ID, answer.Links.Status)
+	require.Equal(t, answer.Links.Status, r.header.Get("Location"))
 
 	run := stored(t, answer.ID)
 	require.Equal(t, answer.Name, run.Name)

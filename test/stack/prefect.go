@@ -186,6 +186,11 @@ func (p *Prefect) Patch(ctx context.Context, path string, body any) error {
 	return p.call(ctx, http.MethodPatch, path, body, nil)
 }
 
+// Delete deletes what is at path (below /api).
+func (p *Prefect) Delete(ctx context.Context, path string) error {
+	return p.call(ctx, http.MethodDelete, path, nil, nil)
+}
+
 // Command is a program of Prefect's virtual environment, with the environment of Prefect's own clients and its files
 // in home.
 func (p *Prefect) Command(ctx context.Context, home, program string, args ...string) *exec.Cmd {
