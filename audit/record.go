@@ -69,6 +69,9 @@ func parseLine(line []byte) (Record, error) {
 	if err := d.Decode(&r); err != nil {
 		return r, fmt.Errorf("%w: %w", errRecord, err)
 	}
+	if d.InputOffset() != int64(len(line)) {
+		return r, fmt.Errorf("%w: something follows it on its line", errRecord)
+	}
 	if r.Seq == 0 || len(r.Prev) != hashLen {
 		return r, fmt.Errorf("%w: no place in the chain", errRecord)
 	}
