@@ -3,6 +3,7 @@ package stack_test
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,8 +32,8 @@ services:
   - {name: all, paths: [/]}
 `
 
-// refusingGateway has two workers and answers 401 to everything.
-func refusingGateway(t *testing.T) *stack.Gateway {
+// gatewayOf has two workers.
+func gatewayOf(t *testing.T, kongYML string) *stack.Gateway {
 	t.Helper()
 	dir := t.TempDir()
 	build := exec.Command("go", "build", "-race", "-o", dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
@@ -40,7 +41,7 @@ func refusingGateway(t *testing.T) *stack.Gateway {
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	config := filepath.Join(dir, "kong.yml")
-	require.NoError(t, os.WriteFile(config, []byte(refusing), 0o600))
+	require.NoError(t, os.WriteFile(config, []byte(kongYML), 0o600))
 	gateway, err := stack.StartGateway(t.Context(), stack.GatewayOptions{
 		Plugin: filepath.Join(dir, "kong-prefect"), DevGateway: filepath.Join(dir, "devgateway"), Config: config, Workers: 2, Admin: true,
 	})
@@ -121,7 +122,7 @@ func noteworthy(log string) string {
 // every instance. Requests that run meanwhile notice neither.
 func TestReconfigurationLosesNoRequest(t *testing.T) {
 	t.Parallel()
-	gateway := refusingGateway(t)
+	gateway := gatewayOf(t, refusing)
 	for name, reconfigure := range map[string]func(t *testing.T){
 		"reload": func(t *testing.T) {
 			require.NoError(t, gateway.Reload(t.Context()))
@@ -144,4 +145,31 @@ func TestReconfigurationLosesNoRequest(t *testing.T) {
 		})
 	}
 	require.NotContains(t, gateway.Logs(), "WARNING: DATA RACE")
+}
+
+// A plugin whose process is dead must refuse: kong#8508. An upstream that needs a caller is never reached without one,
+// however often the process is killed.
+func TestNothingPassesWhileThePluginServerIsDead(t *testing.T) {
+	t.Parallel()
+	var reached atomic.Int64
+	upstream := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Add(1) }))
+	defer upstream.Close()
+	gateway := gatewayOf(t, strings.Replace(refusing, "host: upstream.invalid", "url: "+upstream.URL, 1))
+	l := startLoad(t, gateway.URL())
+	for range 2 {
+		l.wait(t, 50)
+		killed, err := gateway.PluginPID()
+		require.NoError(t, err)
+		require.NoError(t, gateway.KillPlugin())
+		l.wait(t, 20)
+		require.Eventually(t, func() bool { // Kong starts another one
+			pid, err := gateway.PluginPID()
+			return err == nil && pid != killed
+		}, 30*time.Second, 10*time.Millisecond)
+	}
+	for _, what := range l.end() {
+		require.Equal(t, "500 Internal Server Error", what)
+	}
+	require.Zero(t, reached.Load())
+	require.Eventually(t, func() bool { return ask(gateway.URL()) == "401 Unauthorized" }, 30*time.Second, 10*time.Millisecond, "it answers again")
 }
