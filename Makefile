@@ -79,12 +79,13 @@ e2e-guard: cc debian $(PREFECT) ## Prefect's own command line, SDK, worker and w
 e2e-keycloak: cc $(PREFECT) $(KEYCLOAK_HOME)/bin/kc.sh ## docker-compose's story on a real Keycloak, which is fetched from Maven Central (160 MB; needs Java 17)
 	cd test && $(GO) test -race -count=1 -timeout 15m -v ./keycloak
 
-screenshots: $(PREFECT) $(PYDEPS) ## the picture in docs, of Prefect's own UI, by a headless Chromium
+screenshots: debian $(PREFECT) $(PYDEPS) ## the pictures in docs, of Prefect's own UI and the dashboard, by a headless Chromium
 	@command -v chromium >/dev/null || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update && apt-get install -y --no-install-recommends chromium fonts-dejavu-core; \
 	  else echo "the screenshots need Chromium (on Debian: apt-get install chromium)" >&2; exit 1; fi; }
 	@mkdir -p docs/images
 	cd test && $(GO) test -count=1 -timeout 10m ./stamp -run 'TestScreenshots$$' -args -screenshots ../../docs/images
+	cd test && $(GO) test -count=1 -timeout 10m ./observe -run 'TestScreenshots$$' -args -screenshots ../../docs/images
 
 # One process for each target, as many at once as there are processors. What a target finds it writes into the package's
 # testdata/fuzz, to be kept as a test.
@@ -132,6 +133,7 @@ debian:
 	command -v redis-server >/dev/null || missing="redis-server"; \
 	ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null || missing="$${missing:+$$missing }postgresql"; \
 	command -v chromium >/dev/null || missing="$${missing:+$$missing }chromium"; \
+	command -v promtool >/dev/null || missing="$${missing:+$$missing }prometheus"; \
 	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update && \
 	  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; } || \
 	  echo "SKIPPED: the tests that need $$missing (on Debian: apt-get install $$missing)" >&2

@@ -23,7 +23,7 @@ const noReason = "none"
 // Buckets in seconds. A whole identity event takes some 20 µs where the token
 // is cached; Kong gives up after 60 s.
 var (
-	stageBuckets   = []float64{25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 5e-3, 25e-3, 0.1, 0.5, 2.5, 10, 50}
+	stageBuckets   = []float64{25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 5e-3, 25e-3, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 50}
 	requestBuckets = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}
 )
 
@@ -31,7 +31,6 @@ var (
 // once and kept: looking a series up by its labels costs more than counting.
 type events struct {
 	decisions *prometheus.CounterVec
-	compiled  *prometheus.CounterVec
 	started   *prometheus.CounterVec
 	whole     map[string]prometheus.Observer       // by plugin
 	stages    map[plugin.Stage]prometheus.Observer // by stage
@@ -46,7 +45,6 @@ func newEvents(m *Metrics) *events {
 	e := &events{
 		decisions: m.counter("decisions_total", "Decisions: every request of every plugin; refused is the caller's matter (4xx), failed the gateway's (5xx). The reasons are those of docs/problems.md.", "plugin", "decision", "reason"),
 		started:   m.counter("runs_started_total", "Runs that Prefect has because of a request to prefect-trigger: created, or repeated under the same idempotency key.", "result"),
-		compiled:  m.counter("configurations_compiled_total", "Configurations that Kong handed over; the routes of a broken one refuse every request.", "plugin", "result"),
 		whole:     map[string]prometheus.Observer{},
 		stages:    map[plugin.Stage]prometheus.Observer{},
 	}
@@ -55,9 +53,6 @@ func newEvents(m *Metrics) *events {
 	for _, name := range plugins {
 		e.whole[name] = whole.WithLabelValues(name)
 		e.counterOf(decision{plugin: name})
-		for _, result := range []string{"ok", "broken"} {
-			e.compiled.WithLabelValues(name, result)
-		}
 	}
 	for _, s := range plugin.Stages {
 		e.stages[s] = stages.WithLabelValues(string(s))
@@ -104,18 +99,10 @@ func (e *events) done(d plugin.Done) {
 	}
 }
 
-func (e *events) compile(name string, err error) {
-	result := "ok"
-	if err != nil {
-		result = "broken"
-	}
-	e.compiled.WithLabelValues(name, result).Inc()
-}
-
 // Hooks are what the process tells its metrics by.
 func (m *Metrics) Hooks() plugin.Hooks {
 	return plugin.Hooks{
-		Done: m.events.done, Compiled: m.events.compile,
+		Done:        m.events.done,
 		PrefectSent: m.prefect.sent, PrefectEvent: m.prefect.event,
 	}
 }

@@ -28,6 +28,15 @@ func newPrefect(m *Metrics) *prefect {
 	}
 }
 
+// known begins the counters of a server at 0: of one that appears with 1
+// nobody could say that it has grown.
+func (p *prefect) known(server string) {
+	for _, state := range prefectclient.BreakerStates {
+		p.breaker.WithLabelValues(server, state)
+	}
+	p.switches.WithLabelValues(server)
+}
+
 func (p *prefect) sent(r prefectclient.Sent) {
 	operation, status := r.Operation, "none"
 	if !slices.Contains(prefectclient.Operations, operation) {

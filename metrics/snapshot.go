@@ -119,6 +119,7 @@ func (m *Metrics) servers(s Sources) {
 	waiting := m.reading(prometheus.GaugeValue, "prefect_calls_waiting", "Calls that wait for their turn at a Prefect server.", "server")
 	m.snapshot(func(to emit) {
 		for name, p := range prefectServers(s.Process) {
+			m.prefect.known(name)
 			for state, n := range p.breakers {
 				to(breakers, float64(n), name, state)
 			}
@@ -132,7 +133,8 @@ func (m *Metrics) servers(s Sources) {
 	running := m.reading(prometheus.GaugeValue, "events_running", "Events under way.")
 	answers := m.reading(prometheus.GaugeValue, "answers_waiting", "Answers of prefect-trigger that wait for their run's end.")
 	configurations := m.reading(prometheus.GaugeValue, "configurations", "Distinct configurations that Kong has started.", "plugin")
-	digest := m.reading(prometheus.GaugeValue, "configuration_info", "1, with the digest of all configurations that Kong has started: equal on nodes that run the same.", "digest")
+	broken := m.reading(prometheus.GaugeValue, "configurations_broken", "Configurations that can't work and met a request in the last ten minutes; their routes refuse every one.", "plugin")
+	digest := m.reading(prometheus.GaugeValue, "configuration_info", "1, with the digest of all configurations that Kong has started.", "digest")
 	m.snapshot(func(to emit) {
 		server := s.Server.Stats()
 		to(connections, float64(server.Connections))
@@ -140,9 +142,10 @@ func (m *Metrics) servers(s Sources) {
 		to(answers, float64(s.Process.Waiting()))
 		for _, name := range plugins {
 			to(configurations, float64(server.Configurations[name]), name)
+			to(broken, float64(server.Broken[name]), name)
 		}
 		to(digest, 1, server.Digest[:16])
-	}, connections, running, answers, configurations, digest)
+	}, connections, running, answers, configurations, broken, digest)
 }
 
 // audit is the record of decisions and how runs end.

@@ -17,8 +17,6 @@ type Hooks struct {
 	// PrefectEvent of what else its client does.
 	PrefectSent  func(prefectclient.Sent)
 	PrefectEvent func(prefectclient.Event)
-	// Compiled is told of every configuration; err is why it can't work.
-	Compiled func(plugin string, err error)
 }
 
 // Done is one plugin's event for one request.
@@ -96,11 +94,10 @@ func (p *Process) sent(_ context.Context, r prefectclient.Sent) {
 	}
 }
 
-// compiled hands a configuration's fate on.
-func (p *Process) compiled(plugin string, err error) {
-	if p.Hooks.Compiled != nil {
-		p.Hooks.Compiled(plugin, err)
-	}
+// Broken says that the configuration can't work.
+func (h *audited) Broken() bool {
+	_, broken := h.next.(*broken)
+	return broken
 }
 
 // PrefectStats tells how the process stands with its Prefect servers, one

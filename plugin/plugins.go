@@ -124,7 +124,6 @@ func hosted[H pluginserver.Handler](p *Process, name string, priority int, confi
 		Compile: func(data []byte) pluginserver.Handler {
 			var h pluginserver.Handler
 			h, err := compile(p, data)
-			p.compiled(name, err)
 			if err != nil {
 				h = p.broken(name, err)
 			}

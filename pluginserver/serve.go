@@ -179,6 +179,9 @@ type uncompiled struct{ server *Server }
 // Access refuses.
 func (u uncompiled) Access(_ context.Context, e *Event) { u.server.refuse(e, ReasonPanic) }
 
+// Broken says that it refuses everything.
+func (u uncompiled) Broken() bool { return true }
+
 func (s *Server) logPanic(message string, p *Plugin, cause any, more ...any) {
 	s.options.Log.With(more...).Error(message, "plugin", p.Name, "reason", ReasonPanic, "panic", cause, "stack", string(debug.Stack()))
 }

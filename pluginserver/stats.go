@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"slices"
 )
 
@@ -11,8 +12,10 @@ import (
 type Stats struct {
 	// Connections are Kong's, Running those of them that run a command now.
 	Connections, Running int
-	// Configurations are those that Kong has started, by plugin.
-	Configurations map[string]int
+	// Configurations are those that Kong has started, by plugin, and Broken
+	// those of them that refuse every request and met one lately: Kong doesn't
+	// always say when it gives a configuration up.
+	Configurations, Broken map[string]int
 	// Digest names them all together: SHA-256, in hexadecimal. Kong starts a
 	// configuration with its first request.
 	Digest string
@@ -31,29 +34,37 @@ func (s *Server) Stats() Stats {
 		}
 	}
 	s.mu.Unlock()
-	stats.Configurations, stats.Digest = s.instances.configurations()
+	s.instances.describe(&stats)
 	return stats
 }
 
-// configurations counts the distinct configurations by plugin, and names them
-// together.
-func (s *instances) configurations() (byPlugin map[string]int, all string) {
+// lately is how long a broken configuration is told of after its last request,
+// in seconds.
+const lately = 10 * 60
+
+// breakable is a handler that may say that it refuses everything.
+type breakable interface{ Broken() bool }
+
+// describe counts the distinct configurations, and names them together.
+func (s *instances) describe(stats *Stats) {
+	stats.Configurations, stats.Broken = map[string]int{}, map[string]int{}
 	s.mu.Lock()
-	plugins := make(map[digest]string, len(s.handlers))
+	seen, broken := make(map[digest]bool, len(s.handlers)), map[digest]bool{}
 	for _, inst := range s.byID {
-		plugins[inst.digest] = inst.plugin.Name
+		if !seen[inst.digest] {
+			seen[inst.digest] = true
+			stats.Configurations[inst.plugin.Name]++
+		}
+		h, ok := inst.handler.(breakable)
+		if ok && h.Broken() && !broken[inst.digest] && s.now().Unix()-inst.used.Load() < lately {
+			broken[inst.digest] = true
+			stats.Broken[inst.plugin.Name]++
+		}
 	}
 	s.mu.Unlock()
-	byPlugin = map[string]int{}
-	digests := make([]digest, 0, len(plugins))
-	for d, name := range plugins {
-		byPlugin[name]++
-		digests = append(digests, d)
-	}
-	slices.SortFunc(digests, func(a, b digest) int { return bytes.Compare(a[:], b[:]) })
 	h := sha256.New()
-	for _, d := range digests {
+	for _, d := range slices.SortedFunc(maps.Keys(seen), func(a, b digest) int { return bytes.Compare(a[:], b[:]) }) {
 		h.Write(d[:])
 	}
-	return byPlugin, hex.EncodeToString(h.Sum(nil))
+	stats.Digest = hex.EncodeToString(h.Sum(nil))
 }
