@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -64,6 +65,37 @@ func requireLogged(t *testing.T, gateway *stack.Gateway, parts ...string) {
 		}
 		return false
 	}, 10*time.Second, 50*time.Millisecond, "no line of the log holds all of %q", parts)
+}
+
+// What is wrong in a kong.yml Kong itself says, by the schemas that the binary gives it: the field, and what it may be.
+func TestKongRefusesAWrongConfiguration(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ plugin, config, want string }{
+		"a misspelt field":          {"prefect-identity", `{issuers: [{issuer: "https://a", audience: [x]}]}`, `{"issuers": [{"audience": "unknown field", "audiences": "required field missing"}]}`},
+		"an algorithm it never is":  {"prefect-identity", `{issuers: [{issuer: "https://a", audiences: [x], algorithms: [HS256]}]}`, `{"issuers": [{"algorithms": ["expected one of: RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, ES512, EdDSA, Ed25519"]}]}`},
+		"out of range":              {"prefect-identity", `{issuers: [{issuer: "https://a", audiences: [x], leeway_seconds: 301}]}`, `{"issuers": [{"leeway_seconds": "value should be between 0 and 300"}]}`},
+		"no audience":               {"prefect-identity", `{issuers: [{issuer: "https://a", audiences: []}]}`, `{"issuers": [{"audiences": "length must be at least 1"}]}`},
+		"of another type":           {"prefect-trigger", `{prefect: {api_url: "http://a"}, deployment: a/b, allow_roles: runner}`, `{"allow_roles": "expected an array"}`},
+		"a list for a record":       {"prefect-guard", `{prefect: [1]}`, `{"prefect": {"1": "unknown field", "api_url": "required field missing"}}`},
+		"a field of another plugin": {"prefect-guard", `{prefect: {api_url: "http://a"}, deployment: a/b}`, `{"deployment": "unknown field"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			resp, err := http.Post(s.gateway.AdminURL()+"/config", "text/yaml",
+				strings.NewReader(`{_format_version: "3.0", plugins: [{name: `+c.plugin+`, config: `+c.config+`}]}`))
+			require.NoError(t, err)
+			defer resp.Body.Close() //nolint:errcheck // read-only
+			require.Equal(t, http.StatusBadRequest, resp.StatusCode)
+			var answer struct {
+				Fields struct {
+					Plugins []struct{ Config json.RawMessage }
+				}
+			}
+			require.NoError(t, json.NewDecoder(resp.Body).Decode(&answer))
+			require.Len(t, answer.Fields.Plugins, 1)
+			require.JSONEq(t, c.want, string(answer.Fields.Plugins[0].Config))
+		})
+	}
 }
 
 // One broken route leaves the others alone.

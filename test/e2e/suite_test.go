@@ -201,6 +201,7 @@ func (s *suite) startGateway(ctx context.Context, config string) (*stack.Gateway
 		Plugin:     filepath.Join(s.dir, "kong-prefect"),
 		DevGateway: filepath.Join(s.dir, "devgateway"),
 		Config:     config,
+		Admin:      true,
 		Env: []string{
 			"OIDC_ISSUER=" + s.Provider.Issuer(),
 			"PREFECT_API_URL=" + s.Prefect.APIURL(),

@@ -3,14 +3,19 @@ package packaging_test
 import (
 	"encoding/json"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kong-prefect/kong-prefect/test/stack"
 )
 
 func TestImageLoadsThePlugins(t *testing.T) {
@@ -55,6 +60,49 @@ func listensAt(t *testing.T, binary, start, socket string) {
 		}
 		return c.Close() == nil
 	}, 10*time.Second, 20*time.Millisecond)
+}
+
+// TestKongStartsWithTheShippedConfigurations runs what the image and compose
+// run, with other paths and addresses: the settings are Kong's own, and the
+// plugins answer. Only a real Kong can tell.
+func TestKongStartsWithTheShippedConfigurations(t *testing.T) {
+	if !stack.OnKong() {
+		t.Skip("SKIPPED: needs a real Kong: make e2e KONG=kong")
+	}
+	binary := build(t)
+	for _, name := range shipped {
+		dir, err := os.MkdirTemp("/tmp", "kp") // a socket's path is short
+		require.NoError(t, err)
+		defer os.RemoveAll(dir) //nolint:errcheck // a temporary folder
+		addr, err := stack.FreeAddr()
+		require.NoError(t, err)
+		file, err := filepath.Abs(filepath.Join(root, name))
+		require.NoError(t, err)
+		cmd := exec.Command(os.Getenv("KONG"), "start")
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "KONG_NGINX_DAEMON=off", "KONG_STATUS_LISTEN=off"}
+		for _, values := range []map[string]string{readCompose(t).Services["kong"].Environment, imageEnv(t),
+			{"KONG_PREFIX": dir, "KONG_DECLARATIVE_CONFIG": file, "KONG_PROXY_LISTEN": addr}} {
+			for setting, value := range values {
+				value = strings.ReplaceAll(value, "/usr/local/bin/kong-prefect", binary)
+				cmd.Env = append(cmd.Env, setting+"="+strings.ReplaceAll(value, "/usr/local/kong", dir))
+			}
+		}
+		if os.Getuid() == 0 {
+			cmd.Env = append(cmd.Env, "KONG_NGINX_MAIN_USER=root root") // the folder is root's
+		}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+		require.NoError(t, cmd.Start())
+		defer func() {
+			stop := exec.Command(cmd.Path, "stop", "--prefix", dir)
+			stop.Env = cmd.Env
+			require.NoError(t, stop.Run())
+			_ = cmd.Wait()
+		}()
+		require.Eventually(t, func() bool {
+			resp, err := http.Post("http://"+addr+"/run/nightly-report", "application/json", nil)
+			return err == nil && resp.Body.Close() == nil && resp.StatusCode == http.StatusUnauthorized
+		}, time.Minute, 50*time.Millisecond, name)
+	}
 }
 
 func TestImageIsNotRoot(t *testing.T) {
