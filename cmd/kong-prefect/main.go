@@ -83,6 +83,7 @@ func newRootCommand() *cobra.Command {
 		newAuditCommand(),
 		newCheckCommand(),
 		newServeCommand(),
+		newDoctorCommand(),
 		newDumpCommand(),
 		newExplainCommand(),
 		newRoutesCommand(),

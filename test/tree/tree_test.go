@@ -35,8 +35,9 @@ var allowed = map[string][]string{
 	"kongyml":                   {},
 	"explain":                   {"kongyml", "pluginserver", "token", "signing", "plugin", "prefectclient", "audit"},
 	"check":                     {"policy", "guard", "plugin"},
+	"doctor":                    {"kongyml", "plugin", "signing"},
 	"devgateway":                {},
-	"cmd/kong-prefect":          {"pluginserver", "plugin", "metrics", "signing", "ownport", "guard", "audit", "outbox", "prefectclient", "stamp", "kongyml", "explain", "check"},
+	"cmd/kong-prefect":          {"pluginserver", "plugin", "metrics", "signing", "ownport", "guard", "audit", "outbox", "prefectclient", "stamp", "kongyml", "explain", "doctor", "check"},
 	"cmd/devgateway":            {"devgateway"},
 }
 
