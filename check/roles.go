@@ -31,11 +31,11 @@ func (c *checker) rolesOf(p, id *pluginEntity, r *route) {
 		has = "prefect-identity gives " + strings.Join(given, ", ")
 	}
 	if len(wanted) > 0 && len(nobody) == len(wanted) && !anybody {
-		where := ""
+		where := "the plugin"
 		if r != nil {
-			where = " to route " + r.name
+			where = "route " + r.name
 		}
-		c.findIn(p, codeRoleNobody, nil, nobody[0].field, fmt.Sprintf("nobody has %s, so nobody is let%s; %s%s", listed(nobody), where, has, near(nobody, given)), "")
+		c.findIn(p, codeRoleNobody, nil, nobody[0].field, fmt.Sprintf("nobody has %s, so %s refuses everybody; %s%s", listed(nobody), where, has, near(nobody, given)), "")
 		return
 	}
 	for _, w := range nobody {

@@ -256,8 +256,7 @@ func (x *Examination) client() *prefectclient.Client {
 func (x *Examination) AskPrefect(ctx context.Context) *ConfigProblem {
 	var count int
 	if err := x.client().Query(ctx, "/deployments/count", struct{}{}, &count); err != nil {
-		p := prefectProblem("", err)
-		return &ConfigProblem{Field: "prefect.api_url", Text: err.Error(), Code: p.Code, Err: err}
+		return &ConfigProblem{Field: "prefect.api_url", Text: strings.TrimPrefix(err.Error(), "prefect: query: "), Code: prefectProblem("", err).Code, Err: err}
 	}
 	return nil
 }

@@ -75,3 +75,26 @@ func TestCheckForMachines(t *testing.T) {
 	}
 	require.False(t, strings.Contains(out.String(), `"a:b"`), "a secret that is found isn't told")
 }
+
+// TestREADMESession runs what the README shows: its own configuration, with
+// one letter missing.
+func TestREADMESession(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	_, after, ok := strings.Cut(string(readme), "```yaml\n_format_version")
+	require.True(t, ok)
+	config, _, _ := strings.Cut("_format_version"+after, "```")
+	_, after, ok = strings.Cut(string(readme), "$ kong-prefect check --offline kong.yml\n")
+	require.True(t, ok)
+	shown, _, _ := strings.Cut(after, "```")
+
+	root := newRootCommand()
+	var out bytes.Buffer
+	root.SetIn(strings.NewReader(strings.Replace(config, "allow_roles: [runner]", "allow_roles: [runer]", 1)))
+	root.SetOut(&out)
+	root.SetErr(io.Discard)
+	root.SetArgs([]string{"check", "--offline", "-"})
+	require.ErrorIs(t, root.ExecuteContext(t.Context()), errFound)
+	require.Equal(t, shown, strings.ReplaceAll(out.String(), "<stdin>", "kong.yml"))
+}

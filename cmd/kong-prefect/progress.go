@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"time"
 )
 
@@ -10,8 +11,8 @@ import (
 const progressEvery = 100 * time.Millisecond
 
 // progress tells who waits at a terminal what a long work is at, in one line
-// that is gone in the end. Where standard error is no terminal it says
-// nothing. It may be nil.
+// that is gone in the end. Where standard error is no terminal, or one that
+// can't take a line away, it says nothing. It may be nil.
 type progress struct {
 	out   io.Writer
 	shown time.Time
@@ -19,7 +20,7 @@ type progress struct {
 
 // progressOn begins; stderr is the command's.
 func progressOn(stderr io.Writer) *progress {
-	if !isTerminal(stderr) {
+	if !isTerminal(stderr) || os.Getenv("TERM") == "dumb" {
 		return nil
 	}
 	return &progress{out: stderr}
