@@ -20,26 +20,52 @@ type deliveries struct {
 	end     context.CancelFunc
 	ctx     context.Context
 	wakes   map[string]chan struct{}
+	told    map[string]prefectKey // how each server is reached, as far as it is remembered
 	running sync.WaitGroup
 }
 
-// deliver begins to deliver to a server.
-func (p *Process) deliver(server string) {
-	d := &p.deliveries
+// begin runs work until deliveries end.
+func (d *deliveries) begin(work func(ctx context.Context)) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.ended || d.wakes[server] != nil {
+	if d.ended {
 		return
 	}
 	if d.ctx == nil {
 		d.ctx, d.end = context.WithCancel(context.Background())
-		d.wakes = map[string]chan struct{}{}
 	}
-	wake := make(chan struct{}, 1)
-	d.wakes[server] = wake
-	d.running.Go(func() {
-		outbox.Run(d.ctx, outbox.Options{Store: p.Outbox, Server: server, Courier: courier{p}, Wake: wake, Logger: p.log})
-	})
+	d.running.Go(func() { work(d.ctx) })
+}
+
+// news says what isn't known yet of how a server is reached, and notes it: that
+// it has no deliverer, or that it is reached otherwise than before.
+func (d *deliveries) news(c PrefectConfig) (wake chan struct{}, first, changed bool) {
+	key, err := keyOf(c)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.wakes == nil {
+		d.wakes, d.told = map[string]chan struct{}{}, map[string]prefectKey{}
+	}
+	changed = err == nil && d.told[c.APIURL] != key
+	d.told[c.APIURL] = key
+	if d.wakes[c.APIURL] == nil {
+		d.wakes[c.APIURL] = make(chan struct{}, 1)
+		first = true
+	}
+	return d.wakes[c.APIURL], first, changed
+}
+
+// deliver begins to deliver to a server.
+func (p *Process) deliver(c PrefectConfig) {
+	wake, first, changed := p.deliveries.news(c)
+	if changed {
+		p.deliveries.begin(func(ctx context.Context) { p.rememberServer(ctx, c) })
+	}
+	if first {
+		p.deliveries.begin(func(ctx context.Context) {
+			outbox.Run(ctx, outbox.Options{Store: p.Outbox, Server: c.APIURL, Courier: courier{p}, Wake: wake, Logger: p.log})
+		})
+	}
 }
 
 // wake has a server's deliverer look at once.

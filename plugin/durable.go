@@ -32,7 +32,7 @@ type durable struct {
 // delivered.
 func (p *Process) durable(c TriggerConfig) (*durable, error) {
 	if p.Outbox != nil {
-		p.deliver(c.Prefect.APIURL)
+		p.deliver(c.Prefect)
 	}
 	switch {
 	case !c.Durable.Enabled:

@@ -275,6 +275,38 @@ func TestAProcessThatNeverSawPrefectAccepts(t *testing.T) {
 	r.await(a, outbox.Delivered)
 }
 
+// A process that starts goes on delivering before any request, where no secret
+// has to be kept for that.
+func TestDeliveryGoesOnAfterARestart(t *testing.T) {
+	t.Parallel()
+	r := newDurableRig(t)
+	path := filepath.Join(t.TempDir(), "auth")
+	require.NoError(t, os.WriteFile(path, []byte("admin:secret-4711"), 0o600))
+	var err error
+	r.trigger, err = compileTrigger(r.process, []byte(`{"prefect":{"api_url":"`+r.server.URL+`","auth_file":"`+path+`","timeout_ms":5000},`+durableRoute+`}`))
+	require.NoError(t, err)
+	_, _, problem := r.ask(keyed("first", emea))
+	require.Nil(t, problem)
+	r.away()
+	_, _, problem = r.ask(keyed("second", emea))
+	require.Nil(t, problem)
+	require.Eventually(t, func() bool {
+		data, err := r.store.Kept(t.Context(), keptServers)
+		return err == nil && data != nil
+	}, testLimit, 5*time.Millisecond)
+	r.process.EndDelivery()
+	r.back()
+	next := startProcess(t)
+	next.Outbox = r.store
+	next.ResumeDelivery()
+	t.Cleanup(next.EndDelivery)
+	require.Eventually(t, func() bool { return len(r.server.Runs()) == 2 }, testLimit, 5*time.Millisecond)
+	next.rememberServer(t.Context(), PrefectConfig{APIURL: r.server.URL, AuthString: "admin:secret-4711"})
+	data, err := r.store.Kept(t.Context(), keptServers)
+	require.NoError(t, err)
+	require.Equal(t, "{}", string(data), "a secret is never kept")
+}
+
 func TestNobodyKnowsTheDeployment(t *testing.T) {
 	t.Parallel()
 	r := newDurableRig(t)
