@@ -45,7 +45,7 @@ func auditRows(b *bench) []row {
 		}
 	})
 	rows := []row{figure("audit/decision", queued/1e3, "µs").atMost(10)}
-	limit := newGroupSync(b)
+	limit := newGroupSync(b, 640)
 	defer limit.close(b)
 	turns, turn := 7, 300*time.Millisecond
 	if b.quick {
@@ -83,7 +83,7 @@ func rate(writers int, turn time.Duration, do func() error) float64 {
 	return float64(n.Load()) / time.Since(began).Seconds()
 }
 
-// groupSync appends lines of a usual record's length and syncs them in groups.
+// groupSync appends lines and syncs them in groups.
 type groupSync struct {
 	file    *os.File
 	line    []byte
@@ -91,10 +91,10 @@ type groupSync struct {
 	done    chan struct{}
 }
 
-func newGroupSync(b *bench) *groupSync {
+func newGroupSync(b *bench, lineBytes int) *groupSync {
 	file, err := os.OpenFile(filepath.Join(b.TempDir(), "limit"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	require.NoError(b, err)
-	g := &groupSync{file: file, line: make([]byte, 640), waiting: make(chan chan error, 4096), done: make(chan struct{})}
+	g := &groupSync{file: file, line: make([]byte, lineBytes), waiting: make(chan chan error, 4096), done: make(chan struct{})}
 	go g.run()
 	return g
 }

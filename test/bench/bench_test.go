@@ -23,6 +23,8 @@ var parts = []struct {
 	{"plugin", pluginRows},
 	{"token", tokenRows},
 	{"audit", auditRows},
+	{"prefectclient", prefectclientRows},
+	{"outbox", outboxRows},
 }
 
 var (
