@@ -22,6 +22,7 @@ var parts = []struct {
 	{"policy", policyRows},
 	{"plugin", pluginRows},
 	{"token", tokenRows},
+	{"guard", guardRows},
 	{"audit", auditRows},
 	{"prefectclient", prefectclientRows},
 	{"outbox", outboxRows},

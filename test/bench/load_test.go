@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,13 +30,22 @@ type job struct {
 	Headers     int      // how many headers a request has beside Authorization
 	Tokens      []string // bearer tokens, in turn
 	Once        bool     // end when each token was used once
+	Request     request  // what the plugin is told of it beside
 	Bare        int      // instead of events: this many flights of 64 bytes there and back
+}
+
+// request is what Kong knows of all requests of a job. Empty fields are
+// something usual.
+type request struct {
+	Method, UpstreamURI, Body string
+	Identity                  string // what prefect-identity left, JSON
 }
 
 // result is what came of a job.
 type result struct {
 	Events  int
 	Flights int
+	Bodies  int // bodies that were read
 	Exits   int // requests that the plugin refused
 	Error   string
 }
@@ -172,6 +182,7 @@ func (j job) run(workers []*worker) (sum result) {
 	for _, w := range workers {
 		sum.Events += w.Events
 		sum.Flights += w.Flights
+		sum.Bodies += w.Bodies
 		sum.Exits += w.Exits
 		if w.Error != "" {
 			sum.Error = w.Error
@@ -208,23 +219,16 @@ func (j job) bare() (*worker, error) {
 type kong struct {
 	job       job
 	instances []int32
-	headers   [][]byte // the answers to get_headers, one for each token
-	answers   map[string][]byte
+	headers   [][]byte          // the answers to get_headers, one for each token
+	answers   map[string][]byte // by method, or by method and arguments
 	mu        sync.Mutex
 	next      int
 }
 
 func newKong(j job) (*kong, error) {
 	k := &kong{job: j, answers: map[string][]byte{}}
-	for method, text := range map[string]string{
-		"kong.request.get_method": "GET", "kong.request.get_path": "/some/path",
-		"kong.nginx.get_var": "0123456789abcdef0123456789abcdef",
-	} {
-		data, err := proto.Marshal(&kong_plugin_protocol.String{V: text})
-		if err != nil {
-			return nil, err
-		}
-		k.answers[method] = data
+	if err := k.prepareAnswers(); err != nil {
+		return nil, err
 	}
 	for _, token := range append(j.Tokens, "")[:max(1, len(j.Tokens))] {
 		headers := map[string]any{"authorization": "Bearer " + token}
@@ -242,6 +246,46 @@ func newKong(j job) (*kong, error) {
 		k.headers = append(k.headers, data)
 	}
 	return k, nil
+}
+
+const readBody = "kong.request.get_raw_body"
+
+func (k *kong) prepareAnswers() error {
+	text := func(s string) proto.Message { return &kong_plugin_protocol.String{V: s} }
+	r := k.job.Request
+	for _, a := range []struct {
+		method, arg string
+		answer      proto.Message
+	}{
+		{"kong.request.get_method", "", text(cmp.Or(r.Method, "GET"))},
+		{"kong.request.get_path", "", text("/some/path")},
+		{"kong.nginx.get_var", "", text("0123456789abcdef0123456789abcdef")},
+		{"kong.nginx.get_var", "upstream_uri", text(r.UpstreamURI)},
+		{"kong.ctx.shared.get", "", structpb.NewStringValue(r.Identity)},
+		{readBody, "", &kong_plugin_protocol.RawBodyResult{Kind: &kong_plugin_protocol.RawBodyResult_Content{Content: []byte(r.Body)}}},
+	} {
+		key := a.method
+		if a.arg != "" {
+			arg, err := proto.Marshal(text(a.arg))
+			if err != nil {
+				return err
+			}
+			key += string(arg)
+		}
+		var err error
+		if k.answers[key], err = proto.Marshal(a.answer); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// answer is Kong's to one call.
+func (k *kong) answer(method string, args []byte) []byte {
+	if answer, ok := k.answers[method+string(args)]; ok {
+		return answer
+	}
+	return k.answers[method]
 }
 
 // turn gives the number of the next event.
@@ -266,11 +310,14 @@ func (k *kong) connection(int) (*worker, error) {
 		if !more {
 			return false, nil
 		}
-		ended, err := c.Event(k.instances[n%len(k.instances)], func(method string, _ []byte) []byte {
-			if method == "kong.request.get_headers" {
+		ended, err := c.Event(k.instances[n%len(k.instances)], func(method string, args []byte) []byte {
+			switch method {
+			case "kong.request.get_headers":
 				return k.headers[n%len(k.headers)]
+			case readBody:
+				w.Bodies++
 			}
-			return k.answers[method]
+			return k.answer(method, args)
 		})
 		w.Events++
 		w.Flights += ended.Flights

@@ -93,6 +93,10 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e: the race detector of a binary found something")
 		code = 1
 	}
+	if err := s.gateway.Leaks(append(s.Provider.Secrets(), s.Prefect.AuthString())...); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		code = 1
+	}
 	if code != 0 {
 		fmt.Fprintf(os.Stderr, "e2e: the gateway's log ends with:\n%s\n", stack.Tail(logs))
 	}
@@ -202,6 +206,7 @@ func (s *suite) startGateway(ctx context.Context, config string) (*stack.Gateway
 		DevGateway: filepath.Join(s.dir, "devgateway"),
 		Config:     config,
 		Admin:      true,
+		Audit:      true,
 		Env: []string{
 			"OIDC_ISSUER=" + s.Provider.Issuer(),
 			"PREFECT_API_URL=" + s.Prefect.APIURL(),

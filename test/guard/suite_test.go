@@ -35,9 +35,9 @@ var accounts = provider.Options{
 	Audience:      []string{"kong-prefect"},
 	TokenLifetime: time.Hour,
 	Services: []provider.Service{
-		{ID: "svc-viewer", Secret: "s1"}, {ID: "svc-runner", Secret: "s2"}, {ID: "svc-runner2", Secret: "s3"},
-		{ID: "svc-developer", Secret: "s4"}, {ID: "svc-worker", Secret: "s5"}, {ID: "svc-owner", Secret: "s6"},
-		{ID: "svc-team", Secret: "s7"}, {ID: "svc-bulk", Secret: "s8"}, {ID: "svc-nobody", Secret: "s9"},
+		{ID: "svc-viewer", Secret: "secret-of-viewer"}, {ID: "svc-runner", Secret: "secret-of-runner"}, {ID: "svc-runner2", Secret: "secret-of-runner2"},
+		{ID: "svc-developer", Secret: "secret-of-developer"}, {ID: "svc-worker", Secret: "secret-of-worker"}, {ID: "svc-owner", Secret: "secret-of-owner"},
+		{ID: "svc-team", Secret: "secret-of-team"}, {ID: "svc-bulk", Secret: "secret-of-bulk"}, {ID: "svc-nobody", Secret: "secret-of-nobody"},
 	},
 }
 
@@ -68,6 +68,10 @@ func TestMain(m *testing.M) {
 		logs := g.Logs()
 		if strings.Contains(logs, "WARNING: DATA RACE") {
 			fmt.Fprintln(os.Stderr, "guard: the race detector of a binary found something")
+			code = 1
+		}
+		if err := g.Leaks(append(s.provider.Secrets(), s.locked.AuthString())...); err != nil {
+			fmt.Fprintln(os.Stderr, "guard:", err)
 			code = 1
 		}
 		if code != 0 {
@@ -142,7 +146,7 @@ func (s *suite) startGateway(ctx context.Context, name string, p *stack.Prefect,
 		return nil, err
 	}
 	return stack.StartGateway(ctx, stack.GatewayOptions{
-		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: file,
+		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: file, Audit: true,
 		Env: []string{"OIDC_ISSUER=" + s.provider.Issuer()},
 	})
 }

@@ -31,6 +31,8 @@ type GatewayOptions struct {
 	Kong string
 	// Config is the declarative configuration, a kong.yml. Required.
 	Config string
+	// Audit has the plugin server keep an audit, of which [Gateway.Leaks] knows.
+	Audit bool
 	// ServeArgs are further arguments of kong-prefect serve.
 	ServeArgs []string
 	// Env is added to the gateway's environment, for Kong's env vault.
@@ -88,6 +90,9 @@ func StartGateway(ctx context.Context, opts GatewayOptions) (*Gateway, error) {
 	dir, err := os.MkdirTemp("/tmp", "kong-prefect-gateway-")
 	if err != nil {
 		return nil, err
+	}
+	if opts.Audit {
+		opts.ServeArgs = append([]string{"--audit", filepath.Join(dir, auditFolder)}, opts.ServeArgs...)
 	}
 	g := &Gateway{opts: opts, dir: dir, prefix: filepath.Join(dir, "prefix"), addr: addr, admin: admin, tls: tls}
 	g.env = g.environment()

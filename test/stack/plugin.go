@@ -18,6 +18,9 @@ func (g *Gateway) KillPlugin() error {
 	return syscall.Kill(pid, syscall.SIGKILL)
 }
 
+// PID is the gateway's own process: devgateway, or nginx's master.
+func (g *Gateway) PID() int { return g.proc.pid }
+
 // PluginPID is the process that serves the plugins of this gateway.
 func (g *Gateway) PluginPID() (int, error) {
 	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")

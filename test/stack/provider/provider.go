@@ -42,6 +42,9 @@ type Provider struct {
 	mu     sync.Mutex
 	server *http.Server  // nil while stopped
 	served chan struct{} // closed when the port is
+
+	issuedMu sync.Mutex
+	issued   []string // tokens
 }
 
 // New starts a provider on a free port of 127.0.0.1.
@@ -85,7 +88,7 @@ func (p *Provider) routes() (http.Handler, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+loginPath, login.show)
 	mux.HandleFunc("POST "+loginPath, issuer.HandlerFunc(login.check))
-	mux.Handle("/", openID)
+	mux.Handle("/", p.remember(openID))
 	return mux, nil
 }
 
