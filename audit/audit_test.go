@@ -91,12 +91,12 @@ func TestRecordsComeBack(t *testing.T) {
 		require.NoError(t, log.Close())
 
 		all := records(t, dir)
-		require.Len(t, all, 13)
+		require.Len(t, all, 14)
 		require.Equal(t, audit.ProcessStarted, all[0].Type)
-		require.Equal(t, audit.ProcessStopped, all[11].Type)
-		require.Equal(t, audit.Checkpoint, all[12].Type)
-		got := all[4]
-		require.Equal(t, uint64(5), got.Seq)
+		require.Equal(t, audit.ProcessStopped, all[12].Type)
+		require.Equal(t, audit.Checkpoint, all[13].Type)
+		got := all[5]
+		require.Equal(t, uint64(6), got.Seq)
 		require.Equal(t, audit.SchemaVersion, got.Version)
 		require.Equal(t, "request-3", got.RequestID)
 		require.Equal(t, "kong-1", got.Node)
@@ -105,8 +105,8 @@ func TestRecordsComeBack(t *testing.T) {
 
 		report := verify(t, dir, k)
 		require.Empty(t, report.Defects)
-		require.Equal(t, uint64(13), report.Records)
-		require.Equal(t, uint64(12), report.Signed)
+		require.Equal(t, uint64(14), report.Records)
+		require.Equal(t, uint64(13), report.Signed)
 		require.ErrorIs(t, log.Append(t.Context(), event(11), durable), audit.ErrClosed)
 	}
 }
@@ -206,14 +206,14 @@ func TestTornRecordIsToldOf(t *testing.T) {
 	require.NoError(t, log.Close())
 	current, err := os.OpenFile(filepath.Join(dir, "current.jsonl"), os.O_APPEND|os.O_WRONLY, 0)
 	require.NoError(t, err)
-	_, err = current.WriteString(`{"seq":5,"prev":"12`)
+	_, err = current.WriteString(`{"seq":6,"prev":"12`)
 	require.NoError(t, err)
 	require.NoError(t, current.Close())
 
 	report := verify(t, dir, k)
 	require.Empty(t, report.Defects, "a killed process is no defect")
 	require.Equal(t, 19, report.TornBytes)
-	require.Equal(t, uint64(4), report.Last)
+	require.Equal(t, uint64(5), report.Last)
 
 	log = open(t, audit.Options{Dir: dir, Signer: k})
 	require.NoError(t, log.Close())
@@ -221,7 +221,7 @@ func TestTornRecordIsToldOf(t *testing.T) {
 	require.Empty(t, report.Defects)
 	require.Zero(t, report.TornBytes)
 	require.Equal(t, 1, report.Recovered)
-	require.Contains(t, records(t, dir)[4].Detail, "an incomplete record of 19 bytes")
+	require.Contains(t, records(t, dir)[5].Detail, "an incomplete record of 19 bytes")
 }
 
 func TestTooLongIsRefused(t *testing.T) {

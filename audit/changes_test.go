@@ -65,5 +65,5 @@ func TestAChangeThatIsTooLong(t *testing.T) {
 	}
 	uses(t, dir, k, long)
 	require.Equal(t, []string{"policy.changed o P"}, changes(t, dir))
-	require.Contains(t, records(t, dir)[1].Detail, "2000 rights")
+	require.Contains(t, records(t, dir)[2].Detail, "2000 rights")
 }

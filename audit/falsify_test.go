@@ -54,20 +54,20 @@ func withoutCheckpoints(lines [][]byte) [][]byte {
 }
 
 var falsifications = []falsification{
-	{"a field is changed", func(l [][]byte) [][]byte { return replace(l, 7, "svc-nightly", "svc-payroll") }, []string{audit.DefectChanged}},
-	{"one blank is added", func(l [][]byte) [][]byte { return replace(l, 7, `"v":1`, `"v": 1`) }, []string{audit.DefectChanged}},
-	{"a record is deleted", func(l [][]byte) [][]byte { return slices.Delete(l, 7, 8) }, []string{audit.DefectMissing}},
+	{"a field is changed", func(l [][]byte) [][]byte { return replace(l, 8, "svc-nightly", "svc-payroll") }, []string{audit.DefectChanged}},
+	{"one blank is added", func(l [][]byte) [][]byte { return replace(l, 8, `"v":1`, `"v": 1`) }, []string{audit.DefectChanged}},
+	{"a record is deleted", func(l [][]byte) [][]byte { return slices.Delete(l, 8, 9) }, []string{audit.DefectMissing}},
 	{"the first record is deleted", func(l [][]byte) [][]byte { return l[1:] }, []string{audit.DefectMissing}},
 	{"the end is cut off", func(l [][]byte) [][]byte { return l[:len(l)-6] }, []string{audit.DefectTruncated}},
 	{"all is cut off", func([][]byte) [][]byte { return nil }, []string{audit.DefectTruncated}},
-	{"two records are swapped", func(l [][]byte) [][]byte { l[7], l[8] = l[8], l[7]; return l }, []string{audit.DefectMissing, audit.DefectOrder}},
-	{"a record stands twice", func(l [][]byte) [][]byte { return slices.Insert(l, 8, l[7]) }, []string{audit.DefectOrder}},
+	{"two records are swapped", func(l [][]byte) [][]byte { l[8], l[9] = l[9], l[8]; return l }, []string{audit.DefectMissing, audit.DefectOrder}},
+	{"a record stands twice", func(l [][]byte) [][]byte { return slices.Insert(l, 9, l[8]) }, []string{audit.DefectOrder}},
 	{"a record is put in", func(l [][]byte) [][]byte {
-		return slices.Insert(l, 8, []byte(`{"seq":9,"prev":"`+strings.Repeat("0", 64)+`","v":1,"time":"2026-01-01T00:00:00Z","type":"run.created"}`))
+		return slices.Insert(l, 9, []byte(`{"seq":10,"prev":"`+strings.Repeat("0", 64)+`","v":1,"time":"2026-01-01T00:00:00Z","type":"run.created"}`))
 	}, []string{audit.DefectChanged, audit.DefectOrder}},
-	{"a record is changed and all hashes made anew", func(l [][]byte) [][]byte { return rechain(replace(l, 7, "svc-nightly", "svc-payroll")) }, []string{audit.DefectSignature}},
+	{"a record is changed and all hashes made anew", func(l [][]byte) [][]byte { return rechain(replace(l, 8, "svc-nightly", "svc-payroll")) }, []string{audit.DefectSignature}},
 	{"a record is deleted, all made anew, the checkpoints left out", func(l [][]byte) [][]byte {
-		return rechain(withoutCheckpoints(slices.Delete(l, 7, 8)))
+		return rechain(withoutCheckpoints(slices.Delete(l, 8, 9)))
 	}, []string{audit.DefectChanged, audit.DefectTruncated, audit.DefectMissing}},
 	{"a checkpoint's signature is changed", func(l [][]byte) [][]byte {
 		i := slices.IndexFunc(l, func(line []byte) bool { return bytes.Contains(line, []byte(`"signature":"ey`)) })
@@ -85,8 +85,8 @@ var falsifications = []falsification{
 		l[at[1]] = append(append(bytes.Clone(head), `",`...), rest...)
 		return l
 	}, []string{audit.DefectSignature}},
-	{"a line is made unreadable", func(l [][]byte) [][]byte { l[7] = l[7][:20]; return l }, []string{audit.DefectUnreadable}},
-	{"a line becomes endless", func(l [][]byte) [][]byte { l[7] = bytes.Repeat([]byte("x"), 1<<20); return l }, []string{audit.DefectUnreadable}},
+	{"a line is made unreadable", func(l [][]byte) [][]byte { l[8] = l[8][:20]; return l }, []string{audit.DefectUnreadable}},
+	{"a line becomes endless", func(l [][]byte) [][]byte { l[8] = bytes.Repeat([]byte("x"), 1<<20); return l }, []string{audit.DefectUnreadable}},
 }
 
 func TestFalsificationsAreFound(t *testing.T) {

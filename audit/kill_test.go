@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -129,16 +130,19 @@ func TestKillAtAnyMoment(t *testing.T) {
 // slowKeys hold the writer at a checkpoint until the test lets go.
 type slowKeys struct {
 	keys
+	slow    *atomic.Bool
 	entered chan struct{}
 	hold    chan struct{}
 }
 
 func (k slowKeys) Sign(c jwt.Claims, typ string) (string, error) {
-	select {
-	case k.entered <- struct{}{}:
-	default:
+	if k.slow.Load() {
+		select {
+		case k.entered <- struct{}{}:
+		default:
+		}
+		<-k.hold
 	}
-	<-k.hold
 	return k.keys.Sign(c, typ)
 }
 
@@ -146,8 +150,9 @@ func (k slowKeys) Sign(c jwt.Claims, typ string) (string, error) {
 func TestAFullQueueRefuses(t *testing.T) {
 	t.Parallel()
 	dir, k := t.TempDir(), newKeys(t)
-	slow := slowKeys{k, make(chan struct{}, 1), make(chan struct{})}
+	slow := slowKeys{k, new(atomic.Bool), make(chan struct{}, 1), make(chan struct{})}
 	log := open(t, audit.Options{Dir: dir, Signer: slow, MaxQueued: 8, CheckpointRecords: 1})
+	slow.slow.Store(true)
 	require.NoError(t, log.Append(t.Context(), event(0), false))
 	<-slow.entered
 	for i := range 8 {

@@ -103,7 +103,7 @@ type pending struct {
 }
 
 // Open opens the log and goes on where it ends. It writes the record that the
-// process has started, and what the process before left torn.
+// process has started, and what the process before left torn, and signs all.
 func Open(o Options) (*Log, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
@@ -116,7 +116,9 @@ func Open(o Options) (*Log, error) {
 	started, err := l.encode(Event{Type: ProcessStarted, Detail: fmt.Sprintf("pid %d", os.Getpid())})
 	if err == nil {
 		w := &writer{log: l}
-		if err = w.write([]pending{{event: started}}, false); err == nil {
+		// Signed at once: where processes live for seconds only, nothing would
+		// ever be.
+		if err = w.write([]pending{{event: started}}, true); err == nil {
 			l.counts.written(file.at.seq, nil)
 			go w.run()
 			return l, nil

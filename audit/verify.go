@@ -90,7 +90,7 @@ func Verify(dir string, o VerifyOptions) (Report, error) {
 	}
 	// What is known comes first: the log may be written to meanwhile, and must
 	// hold all that was signed before it is looked at.
-	v := &verification{options: o, known: map[uint64]knownHead{}}
+	v := &verification{options: o, known: map[uint64]knownHead{}, report: Report{Defects: []Defect{}}}
 	if err := v.know(dir); err != nil {
 		return Report{}, err
 	}

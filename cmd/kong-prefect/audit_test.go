@@ -44,7 +44,7 @@ func TestAuditCommands(t *testing.T) {
 		says string
 	}{
 		{"verify", []string{"verify", dir, "--keys", keys}, 0, "nothing is missing"},
-		{"verify as JSON", []string{"verify", dir, "--keys", keys, "--json"}, 0, `"checkpoints": 1`},
+		{"verify as JSON", []string{"verify", dir, "--keys", keys, "--json"}, 0, `"checkpoints": 2`},
 		{"verify without keys", []string{"verify", dir}, exitUsage, "--keys FILE"},
 		{"verify with a missing key file", []string{"verify", dir, "--keys", dir + "/none"}, exitTrouble, "no such file"},
 		{"verify where no log is", []string{"verify", t.TempDir(), "--keys", keys}, exitTrouble, "there is no log"},

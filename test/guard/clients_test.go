@@ -98,8 +98,10 @@ func TestClientsOnALockedServer(t *testing.T) {
 			finished, err := s.locked.Finished(t.Context(), id, nil)
 			require.NoError(t, err)
 			require.Equal(t, "COMPLETED", finished.StateType, worker.Logs())
-			require.Contains(t, x.must(t, settings, "prefect", "flow-run", "ls"), "nightly-report")
-			require.Contains(t, x.must(t, settings, "prefect", "flow-run", "inspect", id), "COMPLETED")
+			if name == "api key" { // over HTTP the two differ in nothing
+				require.Contains(t, x.must(t, settings, "prefect", "flow-run", "ls"), "nightly-report")
+				require.Contains(t, x.must(t, settings, "prefect", "flow-run", "inspect", id), "COMPLETED")
+			}
 			require.Eventually(t, func() bool {
 				return strings.Contains(x.must(t, settings, "prefect", "flow-run", "logs", id), "called by: svc-runner (service)")
 			}, 20*time.Second, time.Second)
@@ -134,6 +136,16 @@ func TestClientsOnALockedServer(t *testing.T) {
 		out, err = x.run(t, s.apiKey(t, "svc-runner"), "prefect", "deployment", "run", "nightly-report/prod", "-p", "region=emea", "--job-variable", "command=id")
 		require.Error(t, err)
 		require.Contains(t, out, "Missing permission: override_runs.")
+	})
+
+	t.Run("a developer deploys from the command line", func(t *testing.T) {
+		dir, err := filepath.Abs(filepath.Join(repository, "examples/flows"))
+		require.NoError(t, err)
+		out := x.must(t, s.apiKey(t, "svc-developer"), "prefect", "--no-prompt", "deploy", filepath.Join(dir, "refresh_customer.py:refresh_customer"), "-n", "cli", "-p", "guarded")
+		require.Contains(t, out, "refresh-customer/cli")
+		var deployment struct{ Labels map[string]any }
+		require.NoError(t, s.locked.Get(t.Context(), "/deployments/name/refresh-customer/cli", &deployment))
+		require.Equal(t, "svc-developer", deployment.Labels["kong-prefect-deployed-by.subject"])
 	})
 
 	t.Run("the SDK runs a deployment", func(t *testing.T) {
