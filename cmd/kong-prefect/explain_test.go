@@ -129,7 +129,7 @@ func TestExplainADecision(t *testing.T) {
 	t.Parallel()
 	dir, _ := audited(t)
 	var out bytes.Buffer
-	require.NoError(t, run(t.Context(), []string{"explain", "--decision", "2", "--audit", dir, "--json"}, &out, io.Discard))
+	require.NoError(t, run(t.Context(), []string{"explain", "--decision", "3", "--audit", dir, "--json"}, &out, io.Discard))
 	var e explain.Explanation
 	require.NoError(t, json.Unmarshal(out.Bytes(), &e))
 	require.Equal(t, explain.Starts, e.Verdict.Outcome)
