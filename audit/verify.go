@@ -30,6 +30,9 @@ type VerifyOptions struct {
 	// Expect, where given, is a checkpoint's record that was kept elsewhere: the
 	// log must still hold it.
 	Expect []byte
+	// Progress is told how many records are checked, after each. Default: it
+	// isn't.
+	Progress func(records uint64)
 	// MaxUnsigned is the longest time from one record to another without a
 	// checkpoint over the first. Default: ten minutes; the log itself signs
 	// after one.
@@ -168,6 +171,9 @@ func (v *verification) file(file logFile, last bool) error {
 	torn, err := file.eachLine(func(line []byte) error {
 		v.line++
 		v.record(line)
+		if v.options.Progress != nil {
+			v.options.Progress(v.report.Records)
+		}
 		return nil
 	})
 	if errors.Is(err, errRecord) {

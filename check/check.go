@@ -44,7 +44,7 @@ func Check(ctx context.Context, files []File, o Options) Report {
 	c := &checker{options: o, schemas: map[string]*field{}}
 	c.report = Report{Findings: []Finding{}, NotChecked: []NotChecked{}, Asked: []string{}, Files: len(files)}
 	for _, name := range plugin.Names() {
-		c.schemas[name] = configSchema(name)
+		c.schemas[name] = schemaOf(name)
 	}
 	var manifests []document
 	for _, f := range files {
@@ -125,7 +125,7 @@ func (c *checker) compile() {
 			continue
 		}
 		p.reading = &reading{checker: c, of: p, unknown: map[string]string{}}
-		p.values = p.reading.record(p.config, p.at, c.schemas[p.name], "")
+		p.values = p.reading.record(p.config, p.at, c.schemas[p.name].field("config"), "")
 		if slices.ContainsFunc(p.reading.replaced, isIssuer) {
 			continue // who the issuers are decides too much of the rest
 		}

@@ -60,3 +60,55 @@ func TestBroken(t *testing.T) {
 }
 
 func head(s, like string) string { return s[:min(len(s), len(like))] }
+
+// TestGood holds that what decK, Kong and the ingress controller allow is taken
+// as they take it.
+func TestGood(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]struct {
+		plugins, routes int
+		notChecked      []string
+	}{
+		"deck-features": {4, 4, nil},
+		"manifests":     {3, 2, []string{"its configuration is in a Secret (configFrom)"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			data, err := os.ReadFile("testdata/good/" + name + ".yml")
+			require.NoError(t, err)
+			report := check.Check(t.Context(), []check.File{{Name: name, Data: data}}, check.Options{Offline: true})
+			require.Empty(t, report.Findings)
+			require.Equal(t, want.plugins, report.Plugins)
+			require.Equal(t, want.routes, report.Routes)
+			var why []string
+			for _, n := range report.NotChecked {
+				why = append(why, n.Why)
+			}
+			require.Equal(t, want.notChecked, why)
+		})
+	}
+}
+
+// TestValuesOfTheEnvironment holds that a variable's value is checked where it
+// is known, and never told.
+func TestValuesOfTheEnvironment(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("testdata/good/deck-features.yml")
+	require.NoError(t, err)
+	env := map[string]string{
+		"OIDC_ISSUER": "http://plain.example.com", "DECK_IDP": "idp.example.com", "DECK_ROLE": "partner",
+		"DECK_PREFECT_API": "http://prefect:4200/api", "DECK_PREFECT_AUTH": "admin:letmein", "DECK_PREFECT_TIMEOUT": "7",
+	}
+	report := check.Check(t.Context(), []check.File{{Name: "kong.yml", Data: data}}, check.Options{
+		Offline: true, Env: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
+	})
+	var have []string
+	for _, f := range report.Findings {
+		have = append(have, f.Code+" "+f.Field)
+	}
+	require.Equal(t, []string{
+		"value_out_of_range services[1].routes[2].plugins[1].config.prefect.timeout_ms", // an anchor's, for two routes
+		"config_invalid plugins[1].config.issuers[1].issuer",
+	}, have, "%+v", report.Findings)
+	require.NotContains(t, fmt.Sprint(report), "letmein")
+	require.NotContains(t, fmt.Sprint(report), "plain.example.com")
+}

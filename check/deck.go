@@ -237,6 +237,13 @@ func (r *deck) entityFields(n *yaml.Node, p *pluginEntity) {
 				"The plugin's own settings stand below config.")
 		}
 	}
+	known := r.schemas[p.name].field("protocols").Elements.OneOf
+	for i, protocol := range items(in(n, "protocols")) {
+		if !slices.Contains(known, text(protocol)) {
+			r.find(codeValueNotAllowed, placeOf(r.file, protocol), p.entity(), fmt.Sprintf("%s.protocols[%d]", p.path, i+1),
+				quote(text(protocol))+" is none of "+strings.Join(known, ", "), "")
+		}
+	}
 }
 
 // nearPlugin recognizes a misspelled name of ours.

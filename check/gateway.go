@@ -98,21 +98,38 @@ func (g *gateway) on(r *route, name string) *pluginEntity {
 	var best *pluginEntity
 	weight := -1
 	for _, p := range g.plugins {
-		if p.name != name || p.consumer != "" || p.unplaced {
+		if p.name != name || p.unplaced {
 			continue
 		}
-		w, here := 0, true
-		if len(p.routes) > 0 {
-			w, here = w+2, here && slices.Contains(p.routes, r)
-		}
-		if len(p.services) > 0 {
-			w, here = w+1, here && r.service != nil && slices.Contains(p.services, r.service)
-		}
-		if here && w > weight {
+		if w, here := p.weight(r); here && w > weight {
 			best, weight = p, w
 		}
 	}
 	return best
+}
+
+// weight is how specific a plugin is on a route. Kong wants the route and the
+// service that an entity names; the ingress controller makes an entity of each
+// place that an object has.
+func (p *pluginEntity) weight(r *route) (w int, here bool) {
+	onRoute, onService := slices.Contains(p.routes, r), r.service != nil && slices.Contains(p.services, r.service)
+	switch {
+	case isManifest(p.node) && onRoute:
+		return 2, true
+	case isManifest(p.node) && onService:
+		return 1, true
+	case p.consumer != "":
+		return 0, false
+	case isManifest(p.node):
+		return 0, len(p.routes)+len(p.services) == 0
+	}
+	if len(p.routes) > 0 {
+		w += 2
+	}
+	if len(p.services) > 0 {
+		w++
+	}
+	return w, (len(p.routes) == 0 || onRoute) && (len(p.services) == 0 || onService)
 }
 
 // names are the plugins that run on a route.

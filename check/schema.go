@@ -26,9 +26,9 @@ type field struct {
 	Fields        []map[string]*field `json:"fields"`
 }
 
-// configSchema is the config record of a plugin's schema, by way of the JSON
-// that the dump prints: what is checked here is what Kong checks.
-func configSchema(name string) *field {
+// schemaOf is a plugin's schema, by way of the JSON that the dump prints: what
+// is checked here is what Kong checks.
+func schemaOf(name string) *field {
 	data, err := json.Marshal(plugin.SchemaOf(name))
 	if err != nil {
 		panic(err) // the dump couldn't be printed either
@@ -37,7 +37,7 @@ func configSchema(name string) *field {
 	if err := json.Unmarshal(data, &whole); err != nil {
 		panic(err)
 	}
-	return whole.field("config")
+	return &whole
 }
 
 func (f *field) field(name string) *field {
@@ -205,7 +205,11 @@ func (r *reading) integer(n *yaml.Node, f *field, path, written, from string) an
 		return nil
 	}
 	if len(f.Between) == 2 && (number < f.Between[0] || number > f.Between[1]) {
-		r.bad(codeValueRange, n, path, "%d isn't between %d and %d", number, f.Between[0], f.Between[1])
+		shown := written
+		if from != "" {
+			shown = "what stands here"
+		}
+		r.bad(codeValueRange, n, path, "%s isn't between %d and %d", shown, f.Between[0], f.Between[1])
 		return nil
 	}
 	return number

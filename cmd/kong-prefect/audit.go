@@ -41,7 +41,7 @@ func (p *auditProof) flags(cmd *cobra.Command) {
 	fileFlag(cmd, "expect", "json")
 }
 
-func (p *auditProof) verify(dir string) (audit.Report, error) {
+func (p *auditProof) verify(dir string, stderr io.Writer) (audit.Report, error) {
 	if len(p.keys) == 0 {
 		return audit.Report{}, fmt.Errorf("%w: --keys FILE is needed, the gateway's published key set", errUsage)
 	}
@@ -55,7 +55,9 @@ func (p *auditProof) verify(dir string) (audit.Report, error) {
 			return audit.Report{}, fmt.Errorf("%s: %w", path, err)
 		}
 	}
-	o := audit.VerifyOptions{Keys: sets, FirstSeq: p.first}
+	waiting := progressOn(stderr)
+	defer waiting.end()
+	o := audit.VerifyOptions{Keys: sets, FirstSeq: p.first, Progress: func(n uint64) { waiting.at("%d records checked", n) }}
 	if p.expected != "" {
 		var err error
 		if o.Expect, err = os.ReadFile(p.expected); err != nil {
@@ -82,7 +84,7 @@ then, and give it with --expect.`,
 		Args:              usageArgs(cobra.ExactArgs(1)),
 		ValidArgsFunction: aDirectory,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			report, err := proof.verify(args[0])
+			report, err := proof.verify(args[0], cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -218,7 +220,7 @@ func newAuditReportCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			report, err := proof.verify(args[0])
+			report, err := proof.verify(args[0], cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}

@@ -127,6 +127,16 @@ func writeCommand(b *strings.Builder, c *cobra.Command) {
 	})
 }
 
+func TestEveryHelpNamesTheExitCodes(t *testing.T) {
+	t.Parallel()
+	for _, c := range walk(newRootCommand()) {
+		var out bytes.Buffer
+		words := append(strings.Fields(c.CommandPath())[1:], "--help")
+		require.NoError(t, run(t.Context(), words, &out, io.Discard))
+		require.Contains(t, out.String(), strings.TrimSpace(exitCodes), c.CommandPath())
+	}
+}
+
 func TestNearMisses(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ typed, says string }{
@@ -146,10 +156,20 @@ func TestCompletion(t *testing.T) {
 		{"dump ", "prefect-guard"},
 		{"routes --role ", "viewer"},
 		{"audit query --type ", "run.created"},
+		{"check ", "yml"},
+		{"check kong.yml ", "yaml"},
+		{"audit verify ", ":16"}, // folders
+		{"verify-run ", ":4"},    // nothing
+		{"au", "audit\tAsk the audit who ran what, and prove that it is complete"},
 	} {
 		var out bytes.Buffer
 		words := append([]string{"__complete"}, strings.Split(c.typed, " ")...)
 		require.NoError(t, run(t.Context(), words, &out, io.Discard))
 		require.Contains(t, strings.Split(out.String(), "\n"), c.offers)
+	}
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		var out bytes.Buffer
+		require.NoError(t, run(t.Context(), []string{"completion", shell}, &out, io.Discard))
+		require.Contains(t, out.String(), "kong-prefect")
 	}
 }
