@@ -156,15 +156,21 @@ func Refusal(reason string) pluginserver.Answer {
 
 // refuse answers with a problem and tells the operator.
 func refuse(ctx context.Context, e *pluginserver.Event, realm string, p *Problem) {
+	trail := trailOf(ctx)
+	reads := []pluginserver.Read{pluginserver.ReadVar(varRequestID)}
+	needsAddress := trail.log != nil && trail.event.SourceAddress == ""
+	if needsAddress {
+		reads = append(reads, pluginserver.ReadVar(varAddress))
+	}
+	_ = e.Prefetch(ctx, reads...) // what can't be had fails below, each for itself
 	requestID, err := e.Var(ctx, varRequestID)
 	if err != nil {
 		requestID = "unknown"
 	}
 	level, line := p.Line(requestID)
 	e.Log(level, line)
-	trail := trailOf(ctx)
 	trail.way.refused(p)
-	if trail.log != nil && trail.event.SourceAddress == "" {
+	if needsAddress {
 		trail.address(ctx, e)
 	}
 	if err := trail.refused(ctx, p, requestID); err != nil {
