@@ -68,9 +68,15 @@ type Event struct {
 	// SourceAddress is the client's, as Kong's trusted_ips make it.
 	SourceAddress string `json:"source_address,omitempty"`
 	Method        string `json:"method,omitempty"`
+	// Path is the request's, without the query: of a route with a template
+	// the template, so that no value of a parameter is in it.
+	Path string `json:"path,omitempty"`
 
 	Caller *Caller  `json:"caller,omitempty"`
 	Roles  []string `json:"roles,omitempty"`
+	// Basis is what the roles were given by, beside the caller; nil: it isn't
+	// on record, and nobody can tell what other rights would have said.
+	Basis *Basis `json:"basis,omitempty"`
 	// Rule is the one that decided; Permission is what it was asked for.
 	Rule       string `json:"rule,omitempty"`
 	Permission string `json:"permission,omitempty"`
@@ -117,6 +123,26 @@ type Right struct {
 	Who  string `json:"who"`
 	May  string `json:"may"`
 	When string `json:"when,omitempty"` // a condition
+}
+
+// Basis is what else of an identity decides which roles it has.
+type Basis struct {
+	Groups []string `json:"groups"`
+	Scopes []string `json:"scopes"`
+	// ParentRequestID is the request that made the run which asks now: its
+	// roles narrow the caller's.
+	ParentRequestID string `json:"parent_request_id,omitempty"`
+}
+
+// maxBasisNames bounds a record.
+const maxBasisNames = 200
+
+// BasisOf is what the audit keeps of it; nil where that would be too much.
+func BasisOf(id claims.Identity, parentRequestID string) *Basis {
+	if id.Subject == "" || len(id.Groups)+len(id.Scopes) > maxBasisNames {
+		return nil
+	}
+	return &Basis{Groups: append([]string{}, id.Groups...), Scopes: append([]string{}, id.Scopes...), ParentRequestID: parentRequestID}
 }
 
 // Caller is who acted: the identity without what only decides (groups,

@@ -27,8 +27,11 @@ func (x *explaining) configOf(p *kongyml.Plugin) ([]byte, error) {
 			}
 		}
 	}
-	if p.Name == plugin.IdentityName {
+	switch p.Name {
+	case plugin.IdentityName:
 		x.placeKeys(config)
+	case plugin.TriggerName:
+		x.withoutOutbox(config)
 	}
 	if config == nil {
 		config = map[string]any{}
@@ -59,5 +62,14 @@ func (x *explaining) placeKeys(config map[string]any) {
 				issuer["jwks_file"] = "/nonexistent" // no key can be had, and nobody is asked
 			}
 		}
+	}
+}
+
+// withoutOutbox leaves out that a route accepts requests while Prefect is
+// away: there is no outbox here.
+func (x *explaining) withoutOutbox(config map[string]any) {
+	if durable, ok := config["durable"].(map[string]any); ok && durable["enabled"] == true {
+		x.durable = true
+		delete(config, "durable")
 	}
 }

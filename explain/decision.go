@@ -53,6 +53,7 @@ func past(records []audit.Record) Explanation {
 	route.add("plugin", first.Plugin)
 	route.add("request", first.Detail)
 	route.add("method", first.Method)
+	route.add("path", first.Path)
 	route.add("request id", first.RequestID)
 	route.add("from", first.SourceAddress)
 	route.add("configuration", first.ConfigDigest)
@@ -66,6 +67,11 @@ func past(records []audit.Record) Explanation {
 		f.add("client", c.Client)
 		for _, a := range c.Actors {
 			f.add("acting for it", strings.TrimSpace(a.Subject+" "+a.Client))
+		}
+		if b := first.Basis; b != nil {
+			f.add("groups", b.Groups)
+			f.add("scopes", b.Scopes)
+			f.add("asked for by the run of request", b.ParentRequestID)
 		}
 		add("identity", f)
 	}

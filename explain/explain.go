@@ -129,7 +129,9 @@ type explaining struct {
 	match kongyml.Match
 	kong  *pluginserver.Rehearsal
 	kept  []prefectclient.Request // back from Prefect
-	done  Explanation
+	// durable: the route accepts requests while Prefect is away.
+	durable bool
+	done    Explanation
 }
 
 // Explain tells the way of a request. Errors are about the question, never

@@ -255,6 +255,8 @@ func (x *explaining) verdict(answered string) Verdict {
 		return x.withheld(answered)
 	case p != nil && x.Offline && undecided(p.Code):
 		return Verdict{Outcome: Unknown, Plugin: answered, Cause: p.Sentence() + " (" + p.Code + ", because nobody was asked)"}
+	case p != nil && x.durable && slices.Contains([]string{plugin.CodePrefectUnavailable, plugin.CodePrefectBusy, plugin.CodeOutcomeUnknown}, p.Code):
+		return Verdict{Outcome: Unknown, Plugin: answered, Cause: "Prefect is away (" + p.Code + "): the route is durable, and the gateway accepts the request with 202 if it knows the deployment"}
 	case p != nil:
 		v := Verdict{Outcome: Refused, Plugin: answered, Status: p.Status(), Code: p.Code, Says: p.Sentence(), Violations: p.Violations}
 		if p.Cause != nil {

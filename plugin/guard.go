@@ -45,17 +45,11 @@ func compileGuard(p *Process, data []byte) (*guarded, error) {
 	} else {
 		client = client.Route("guard")
 	}
-	grants := make([]guard.Grant, len(c.Grants))
-	for i, g := range c.Grants {
-		grants[i] = guard.Grant{Role: g.Role, Permissions: g.Permissions, Limit: guard.Limit{
-			Deployments: g.Deployments, Flows: g.Flows, Tags: g.Tags, WorkPools: g.WorkPools,
-		}}
-	}
 	stamping, err := p.stampOptions(c.Stamp)
 	if err != nil {
 		problems = append(problems, err)
 	}
-	decides, err := guard.New(guard.Options{Grants: grants, Prefect: client, Stamp: stamping})
+	decides, err := guard.New(guard.Options{Grants: guardGrantsOf(c), Prefect: client, Stamp: stamping})
 	if err != nil {
 		problems = append(problems, err)
 	}
@@ -63,6 +57,16 @@ func compileGuard(p *Process, data []byte) (*guarded, error) {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return &guarded{process: p, guard: decides, client: client, apiURL: c.Prefect.APIURL, apiPath: strings.TrimSuffix(c.APIPath, "/"), maxBodyBytes: c.MaxBodyBytes, audit: c.Audit}, nil
+}
+
+func guardGrantsOf(c GuardConfig) []guard.Grant {
+	grants := make([]guard.Grant, len(c.Grants))
+	for i, g := range c.Grants {
+		grants[i] = guard.Grant{Role: g.Role, Permissions: g.Permissions, Limit: guard.Limit{
+			Deployments: g.Deployments, Flows: g.Flows, Tags: g.Tags, WorkPools: g.WorkPools,
+		}}
+	}
+	return grants
 }
 
 // guardReads is what prefect-guard always needs of a request. The body isn't

@@ -21,11 +21,7 @@ func (p *Process) policyOf(allowRoles []string, allow []AllowConfig) (*policy.Po
 	if known := p.policies[string(key)]; known != nil {
 		return known, nil
 	}
-	rules := make([]policy.Rule, len(allow))
-	for i, a := range allow {
-		rules[i] = policy.Rule(a)
-	}
-	made, err := policy.New(allowRoles, rules)
+	made, err := policy.New(allowRoles, rulesOf(allow))
 	if err != nil {
 		return nil, err
 	}
@@ -40,4 +36,12 @@ func (p *Process) policyOf(allowRoles []string, allow []AllowConfig) (*policy.Po
 	}
 	p.policies[string(key)] = made
 	return made, nil
+}
+
+func rulesOf(allow []AllowConfig) []policy.Rule {
+	rules := make([]policy.Rule, len(allow))
+	for i, a := range allow {
+		rules[i] = policy.Rule(a)
+	}
+	return rules
 }

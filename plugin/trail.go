@@ -86,8 +86,28 @@ func (t *trail) caller(o order, c AuditConfig) {
 	t.event.Roles = o.caller.Roles
 	t.event.RequestID = o.requestID
 	t.event.Method = o.method
+	t.event.Basis = audit.BasisOf(o.caller.Identity, requestOf(o.parent))
 	t.event.TraceID = traceID(o.traceparent)
 	t.event.SourceAddress = o.address
+}
+
+// requestOf is the request that made the run which asks.
+func requestOf(parent *stamp.Claims) string {
+	if parent == nil {
+		return ""
+	}
+	return parent.RequestID
+}
+
+// targeted notes where the request goes, without what a template takes out of
+// the path: that may be a parameter.
+func (t *trail) targeted(template, path string, parent *stamp.Claims) {
+	if t.event.Path = path; template != "" {
+		t.event.Path = template
+	}
+	if t.event.Basis != nil {
+		t.event.Basis.ParentRequestID = requestOf(parent)
+	}
 }
 
 // passing notes who asks for what at the guard.
@@ -95,6 +115,7 @@ func (t *trail) passing(ctx context.Context, e *pluginserver.Event, r guard.Requ
 	t.config = AuditConfig{Required: c.Required, Durable: c.Durable}
 	t.event.Caller = audit.CallerOf(r.Caller)
 	t.event.Roles, t.event.RequestID, t.event.Method = r.Roles, r.RequestID, r.Method
+	t.event.Basis, t.event.Path = audit.BasisOf(r.Caller, requestOf(r.Parent)), r.Path
 	t.event.Detail = r.Method + " " + r.Path
 	t.event.Prefect = server
 	t.event.TraceID = traceID(r.Traceparent)

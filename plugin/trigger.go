@@ -121,6 +121,7 @@ func (h *trigger) serve(ctx context.Context, o order) (*reply, *Problem) {
 	o.parent = parent
 	o.caller.Roles = stamp.Roles(o.caller.Roles, parent)
 	trailOf(ctx).way.ordered(o)
+	trailOf(ctx).targeted(h.config.Path, o.path, parent)
 	if !h.policy.MayAllow(o.caller.Roles) && !h.seesAll(o) {
 		trailOf(ctx).way.decided(h.policy, o.facts(), "")
 		return nil, h.roleNotAllowed(o)

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kong-prefect/kong-prefect/doctor"
-	"github.com/kong-prefect/kong-prefect/kongyml"
 	"github.com/kong-prefect/kong-prefect/plugin"
 )
 
@@ -86,12 +85,9 @@ Exit code 1 says that something is a warning or a danger.`,
 
 func readDoctorsFiles(o *doctor.Options, config, tokenFile, idTokenFile, caFile string, stdin io.Reader) error {
 	if config != "" {
-		data, err := os.ReadFile(config)
-		if err == nil {
-			o.File, err = kongyml.Read(data)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", config, err)
+		var err error
+		if o.File, err = readKongYML(config); err != nil {
+			return err
 		}
 	}
 	for path, into := range map[string]*string{tokenFile: &o.Token, idTokenFile: &o.IDToken} {

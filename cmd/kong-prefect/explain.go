@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kong-prefect/kong-prefect/explain"
-	"github.com/kong-prefect/kong-prefect/kongyml"
 	"github.com/kong-prefect/kong-prefect/signing"
 )
 
@@ -109,17 +108,13 @@ Exit code 1 says that the request is refused, 3 that it can't be told.`,
 }
 
 func explainRequest(ctx context.Context, path string, o explainOptions, stdin io.Reader, stderr io.Writer) (e explain.Explanation, err error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return e, err
-	}
 	options := explain.Options{
 		Route: o.route, Method: strings.ToUpper(o.method), Target: o.path, Scheme: o.scheme, Address: o.address,
 		Offline: o.offline, JWKSFile: o.jwks, Env: os.LookupEnv,
 		Log: slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 	}
-	if options.File, err = kongyml.Read(data); err != nil {
-		return e, fmt.Errorf("%s: %w", path, err)
+	if options.File, err = readKongYML(path); err != nil {
+		return e, err
 	}
 	if options.Headers, err = o.requestHeaders(stdin); err != nil {
 		return e, err

@@ -86,6 +86,7 @@ func newRootCommand() *cobra.Command {
 		newDoctorCommand(),
 		newDumpCommand(),
 		newExplainCommand(),
+		newReplayCommand(),
 		newRoutesCommand(),
 		newVerifyRunCommand(),
 		newOutboxCommand(),

@@ -45,10 +45,12 @@ func (s *suite) explained(t *testing.T, r recorded, more ...string) explain.Expl
 	return e
 }
 
-// sent sends it to the gateway.
-func (s *suite) sent(t *testing.T, r recorded) answer {
+// sent sends it to the suite's gateway.
+func (s *suite) sent(t *testing.T, r recorded) answer { return s.sentTo(t, s.gateway.URL(), r) }
+
+func (s *suite) sentTo(t *testing.T, gateway string, r recorded) answer {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), r.method, s.gateway.URL(), strings.NewReader(r.body))
+	req, err := http.NewRequestWithContext(t.Context(), r.method, gateway, strings.NewReader(r.body))
 	require.NoError(t, err)
 	path, query, _ := strings.Cut(r.path, "?")
 	req.URL.Opaque, req.URL.RawQuery = path, query // exactly as written

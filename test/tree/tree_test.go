@@ -36,8 +36,9 @@ var allowed = map[string][]string{
 	"explain":                   {"kongyml", "pluginserver", "token", "signing", "plugin", "prefectclient", "audit"},
 	"check":                     {"policy", "guard", "plugin"},
 	"doctor":                    {"kongyml", "plugin", "signing"},
+	"replay":                    {"kongyml", "token", "claims", "policy", "guard", "audit", "plugin"},
 	"devgateway":                {},
-	"cmd/kong-prefect":          {"pluginserver", "plugin", "metrics", "signing", "ownport", "guard", "audit", "outbox", "prefectclient", "stamp", "kongyml", "explain", "doctor", "check"},
+	"cmd/kong-prefect":          {"pluginserver", "plugin", "metrics", "signing", "ownport", "guard", "audit", "outbox", "prefectclient", "stamp", "kongyml", "explain", "doctor", "replay", "check"},
 	"cmd/devgateway":            {"devgateway"},
 }
 
