@@ -46,6 +46,11 @@ type PolicyHeld struct {
 	Seq            uint64
 }
 
+// Conditional tells whether any right holds somewhere or sometimes only.
+func (p PolicyHeld) Conditional() bool {
+	return slices.ContainsFunc(p.Rights, func(r Right) bool { return r.When != "" })
+}
+
 // RuleUse is how often a rule let callers run a deployment.
 type RuleUse struct {
 	Rule, Deployment string

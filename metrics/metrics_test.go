@@ -158,7 +158,7 @@ func TestAudit(t *testing.T) {
 		`kong_prefect_runs_finished_total{outcome="COMPLETED"} 0`,
 		`kong_prefect_audit_refused_total 1`,
 		`kong_prefect_audit_unwritable 0`,
-		`kong_prefect_audit_sink_lag_records{sink="siem"} 2`,
+		`kong_prefect_audit_sink_lag_records{sink="siem"} 3`,
 		`kong_prefect_outbox_depth 7`,
 	} {
 		require.Contains(t, text, line+"\n")

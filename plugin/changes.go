@@ -65,11 +65,18 @@ func (p *Process) AuditOwnKeys() {
 const maxNamedKeys = 16
 
 func keysDetail(n int, ids []string) string {
-	named := slices.Clone(ids[:min(len(ids), maxNamedKeys)])
-	for i, id := range named {
-		named[i] = id[:min(len(id), 100)]
+	var named []string
+	for _, id := range ids[:min(len(ids), maxNamedKeys)] {
+		named = append(named, fmt.Sprintf("%q", id[:min(len(id), 100)]))
 	}
-	return fmt.Sprintf("%d keys: %q", n, named)
+	text := "now " + strings.Join(named, ", ")
+	switch more := n - len(named); {
+	case len(named) == 0:
+		text = fmt.Sprintf("now %d without an id", n)
+	case more > 0:
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // publicDigest names a configuration without its secrets: by the digest of

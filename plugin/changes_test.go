@@ -3,6 +3,8 @@ package plugin
 import (
 	"context"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,4 +123,12 @@ func TestSecretsHaveNoPartInDigests(t *testing.T) {
 		}
 	}
 	require.Equal(t, 2, n)
+}
+
+func TestKeysInWords(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, `now "a", "b"`, keysDetail(2, []string{"a", "b"}))
+	require.Equal(t, `now "a" and 1 more`, keysDetail(2, []string{"a"}))
+	require.Equal(t, "now 2 without an id", keysDetail(2, nil))
+	require.Less(t, len(keysDetail(100, slices.Repeat([]string{strings.Repeat("\"", 10_000)}, 100))), 4000)
 }
