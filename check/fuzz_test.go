@@ -21,6 +21,7 @@ func FuzzCheck(f *testing.F) {
 		f.Add(data)
 	}
 	f.Add([]byte("a: &a\n  <<: *a\n  services: *a\n"))
+	f.Add([]byte("a: &a {b: 1}\nb: &b {<<: [*a, *a, *b, *b]}\nplugins: [*b]\n"))
 	f.Add([]byte("plugins: &p\n- &q {name: prefect-identity, config: {issuers: *p, roles: [*q]}}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		report := check.Check(t.Context(), []check.File{{Name: "f", Data: data}}, check.Options{Offline: true})

@@ -183,9 +183,12 @@ func (c *checker) guardPath(r *route, guard *pluginEntity) {
 	}
 	for _, path := range r.paths {
 		if beginsWith(path, api) {
-			at := orNode(find(r.node, "strip_path").value, orNode(in(r.node, "paths"), r.node))
+			at, why := find(r.node, "strip_path").value, "strip_path"
+			if at == nil {
+				at, why = orNode(in(r.node, "paths"), r.node), "strip_path, which is on by default"
+			}
 			c.find(codePathStripped, placeOf(r.file, at), guard.entity(), "strip_path",
-				fmt.Sprintf("route %s takes %s away from the path (strip_path), and prefect-guard looks for %s", r.name, path, api), "")
+				fmt.Sprintf("route %s takes %s away from the path (%s), and prefect-guard looks for %s", r.name, path, why, api), "")
 			return
 		}
 	}

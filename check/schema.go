@@ -69,6 +69,7 @@ type reading struct {
 	of       *pluginEntity
 	replaced []string          // fields with a value that isn't the file's
 	unknown  map[string]string // fields whose value isn't known, with what it comes from
+	values   int               // how many were read
 }
 
 func (r *reading) bad(code string, n *yaml.Node, path, format string, args ...any) {
@@ -116,7 +117,7 @@ func (r *reading) record(n, at *yaml.Node, f *field, path string) map[string]any
 // value reads one value; nil: leave the field out.
 func (r *reading) value(n, at *yaml.Node, f *field, name, path string) any {
 	n = target(n)
-	if n == nil {
+	if r.values++; n == nil || r.values > maxValues {
 		return nil
 	}
 	if n.Tag == unknownTag {
@@ -217,7 +218,7 @@ func (r *reading) integer(n *yaml.Node, f *field, path, written, from string) an
 
 func (r *reading) list(n *yaml.Node, f *field, name, path string) any {
 	if n.Kind != yaml.SequenceNode {
-		r.bad(codeFieldType, n, path, "must be a list")
+		r.bad(codeFieldType, n, path, "must be a list: [one, another]")
 		return r.instead(f, name)
 	}
 	values := []any{}

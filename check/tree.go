@@ -15,6 +15,8 @@ import (
 const (
 	maxFileBytes = 16 << 20
 	maxDepth     = 64
+	maxMerged    = 10_000  // entries that one mapping may have by merge keys
+	maxValues    = 100_000 // values of one plugin's configuration
 )
 
 // document is one YAML document of a file.
@@ -35,9 +37,15 @@ func (c *checker) parse(f File) (documents []document) {
 		var n yaml.Node
 		switch err := decoder.Decode(&n); {
 		case errors.Is(err, io.EOF):
+			if len(documents) == 0 {
+				c.find(codeFormat, Place{f.Name, 1, 1}, "", "", "the file is empty", "")
+			}
 			return documents
 		case err != nil:
 			line, text := syntaxError(err)
+			if lines := bytes.Split(f.Data, []byte("\n")); line <= len(lines) && bytes.HasPrefix(bytes.TrimLeft(lines[line-1], " "), []byte("\t")) {
+				text = "a tab stands where YAML takes spaces alone"
+			}
 			c.find(codeYAML, Place{f.Name, line, 1}, "", "", text, "")
 			return documents
 		}
@@ -95,10 +103,13 @@ func target(n *yaml.Node) *yaml.Node {
 
 // members are a mapping's entries, with those of merge keys (<<) that it
 // doesn't have itself, and of a key that stands twice the last.
-func members(n *yaml.Node) []member { return membersAt(n, 0) }
+func members(n *yaml.Node) []member {
+	left := maxMerged
+	return membersAt(n, 0, &left)
+}
 
-func membersAt(n *yaml.Node, depth int) (list []member) {
-	if n = target(n); n == nil || n.Kind != yaml.MappingNode || depth > maxDepth {
+func membersAt(n *yaml.Node, depth int, left *int) (list []member) {
+	if n = target(n); n == nil || n.Kind != yaml.MappingNode || depth > maxDepth || *left < 0 {
 		return nil
 	}
 	at := map[string]int{}
@@ -124,8 +135,10 @@ func membersAt(n *yaml.Node, depth int) (list []member) {
 			sources = m.Content
 		}
 		for _, source := range sources {
-			for _, entry := range membersAt(source, depth+1) {
+			*left--
+			for _, entry := range membersAt(source, depth+1, left) {
 				add(entry, false)
+				*left--
 			}
 		}
 	}

@@ -116,15 +116,15 @@ var paints = map[check.Severity]paint{check.Error: bad, check.Warning: caution, 
 func tellCheck(s screen, r check.Report) error {
 	for _, f := range r.Findings {
 		at := fmt.Sprintf("%s:%d:%d", f.File, f.Line, f.Column)
-		tell := []error{
-			s.say(painted{strong, at}, " ", painted{paints[f.Severity], string(f.Severity)}, " ", f.Code),
-			s.say("  ", painted{faint, whereOf(f.Entity, f.Field)}),
-			s.say("  ", f.What),
-			s.say("  ", painted{good, "-> "}, f.Do),
-			s.say(),
+		lines := [][]any{{painted{strong, at}, " ", painted{paints[f.Severity], string(f.Severity)}, " ", f.Code}}
+		if where := whereOf(f.Entity, f.Field); where != "" {
+			lines = append(lines, []any{"  ", painted{faint, where}})
 		}
-		if err := errors.Join(tell...); err != nil {
-			return err
+		lines = append(lines, []any{"  ", f.What}, []any{"  ", painted{good, "-> "}, f.Do}, nil)
+		for _, line := range lines {
+			if err := s.say(line...); err != nil {
+				return err
+			}
 		}
 	}
 	for _, n := range r.NotChecked {
@@ -152,6 +152,9 @@ func summary(r check.Report) []any {
 	seen := "in " + joined(counted(r.Plugins, "plugin"), counted(r.Routes, "route"), counted(r.Files, "file"))
 	if len(r.Asked) > 0 {
 		seen += "; asked " + strings.Join(r.Asked, ", ")
+	}
+	if len(r.Findings) == 0 && r.Plugins == 0 {
+		seen += ", and no plugin of kong-prefect's is there"
 	}
 	if len(r.Findings) == 0 {
 		return []any{painted{good, "nothing is wrong"}, " ", seen}
