@@ -66,7 +66,9 @@ func whole(t *testing.T) (*Metrics, Sources) {
 	process.Audit = log
 	server, err := pluginserver.New(pluginserver.Options{Plugins: process.Plugins(), Refused: m.ServerRefused})
 	require.NoError(t, err)
-	s := Sources{Process: process, Server: server, Signing: keys, Audit: log, Sinks: []string{"siem"}}
+	s := Sources{Process: process, Server: server, Signing: keys, Audit: log, Sinks: []string{"siem"},
+		Logged: func() map[string]uint64 { return map[string]uint64{"error": 3} },
+	}
 	m.Watch(s)
 	return m, s
 }
@@ -158,7 +160,8 @@ func TestAudit(t *testing.T) {
 		`kong_prefect_runs_finished_total{outcome="COMPLETED"} 0`,
 		`kong_prefect_audit_refused_total 1`,
 		`kong_prefect_audit_unwritable 0`,
-		`kong_prefect_audit_sink_lag_records{sink="siem"} 3`,
+		`kong_prefect_audit_sink_lag_records{sink="siem"} 2`,
+		`kong_prefect_log_records_total{level="error"} 3`,
 		`kong_prefect_outbox_depth 7`,
 	} {
 		require.Contains(t, text, line+"\n")

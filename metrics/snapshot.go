@@ -20,6 +20,8 @@ type Sources struct {
 	// Audit is nil where there is none. Sinks are the names of its sinks.
 	Audit *audit.Log
 	Sinks []string
+	// Logged counts the process's log by level.
+	Logged func() map[string]uint64
 }
 
 // Watch reads the sources at every scrape.
@@ -195,7 +197,13 @@ func (m *Metrics) build(s Sources) {
 			}
 		}
 	}
-	m.snapshot(func(to emit) { to(info, 1, plugin.Version, revision, goVersion) }, info)
+	logged := m.reading(prometheus.CounterValue, "log_records_total", "Records of the process's own log; warnings and errors are in Kong's too.", "level")
+	m.snapshot(func(to emit) {
+		to(info, 1, plugin.Version, revision, goVersion)
+		for level, n := range s.Logged() {
+			to(logged, float64(n), level)
+		}
+	}, info, logged)
 }
 
 func one(yes bool) float64 {

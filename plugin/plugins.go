@@ -54,6 +54,9 @@ type Process struct {
 	// Withhold, where set, keeps requests back from Prefect, as
 	// [prefectclient.Options] has it: for processes that only look.
 	Withhold func(prefectclient.Request) bool
+	// Notices, where set, gives what an operator must see to an event's
+	// kong.log: what the process itself writes Kong logs where nobody looks.
+	Notices func(log func(level, line string))
 	// Hooks are told what happens. They are set before the first event.
 	Hooks Hooks
 	log   *slog.Logger

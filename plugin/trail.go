@@ -51,6 +51,9 @@ type trailKey struct{}
 
 // Access hands on with a new trail in the context.
 func (h *audited) Access(ctx context.Context, e *pluginserver.Event) {
+	if h.process.Notices != nil {
+		h.process.Notices(e.Log)
+	}
 	t := &trail{log: h.process.Audit, began: time.Now(), event: audit.Event{Plugin: h.plugin, ConfigDigest: h.digest}, way: wayOf(ctx)}
 	t.steps = t.space[:0]
 	t.observe(ctx, h.next, e, h.process.Hooks.Done)

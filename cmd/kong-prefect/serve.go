@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kong-prefect/kong-prefect/logs"
 	"github.com/kong-prefect/kong-prefect/metrics"
 	"github.com/kong-prefect/kong-prefect/plugin"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
@@ -36,11 +37,13 @@ type serveOptions struct {
 	sinks    string
 	outbox   outboxPlace
 	log      *slog.Logger
+	logs     *logs.Log
 }
 
 func newServeCommand() *cobra.Command {
 	var o serveOptions
 	var prefix string
+	var logging logOptions
 	cmd := &cobra.Command{
 		Use:     "serve",
 		GroupID: groupKong,
@@ -61,7 +64,12 @@ it may as well be run by systemd, or beside Kong in a container of its own.`,
 			if prefix != "" {
 				o.socket = filepath.Join(prefix, socketName)
 			}
-			o.log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			log, closeLog, err := logging.open(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			defer closeLog()
+			o.logs, o.log = log, log.Logger
 			return serve(cmd.Context(), o)
 		},
 	}
@@ -77,7 +85,9 @@ it may as well be run by systemd, or beside Kong in a container of its own.`,
 	flags.DurationVar(&o.settle, "audit-settle", 90*time.Second, "age at which the run of an allowed request without a result is looked for in Prefect: longer than any request takes")
 	flags.StringVar(&o.sinks, "audit-sinks", "", "YAML file that says where the audit's records go as well: stdout, syslog, HTTP, OpenTelemetry")
 	o.outbox.flags(cmd)
+	logging.flags(cmd)
 	fileFlag(cmd, "audit-sinks", "yaml", "yml")
+	fileFlag(cmd, "log-file", "log")
 	for _, folder := range []string{"kong-prefix", "audit"} {
 		must(cmd.MarkFlagDirname(folder))
 	}
@@ -95,7 +105,7 @@ func serve(ctx context.Context, o serveOptions) error {
 	}
 	process := plugin.NewProcess(o.log)
 	defer process.Close()
-	process.Signing = keys
+	process.Signing, process.Notices = keys, o.logs.Notices.Tell
 	sinks, closeAudit, err := openAudit(o, process)
 	if err != nil {
 		return err
@@ -116,7 +126,7 @@ func serve(ctx context.Context, o serveOptions) error {
 		return err
 	}
 	if own != nil {
-		sources := metrics.Sources{Process: process, Server: server, Signing: keys, Audit: process.Audit, Sinks: sinks}
+		sources := metrics.Sources{Process: process, Server: server, Signing: keys, Audit: process.Audit, Sinks: sinks, Logged: o.logs.Counts}
 		counted.Watch(sources)
 		publish(own, counted, sources)
 	}

@@ -133,6 +133,9 @@ func TestPrometheusSeesEverything(t *testing.T) {
 	}
 	s.healthy(t)
 	s.closedLabels(t)
+	s.refusedLines(t)
+	s.inKongsLog(t)
+	s.noSecrets(t)
 
 	// The last of the runs' ends are on record after the audit has asked Prefect.
 	eventually(t, time.Minute, "the runs' outcomes", func() bool {

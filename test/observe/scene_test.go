@@ -45,11 +45,14 @@ type scene struct {
 	deployment string
 	good, weak string // tokens
 	awayToken  string // of a provider that is away
+	logFile    string
+	refusals   map[string]string // code by request id
 	runs       []string
 }
 
 func newScene(t *testing.T, ctx context.Context, serveArgs ...string) *scene {
-	s := &scene{dir: t.TempDir()}
+	s := &scene{dir: t.TempDir(), refusals: map[string]string{}}
+	s.logFile = filepath.Join(s.dir, "kong-prefect.log")
 	build := exec.CommandContext(ctx, "go", "build", "-race", "-trimpath", "-o", s.dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
 	build.Dir = repository
 	out, err := build.CombinedOutput()
@@ -72,6 +75,7 @@ func newScene(t *testing.T, ctx context.Context, serveArgs ...string) *scene {
 	s.gateway, err = stack.StartGateway(ctx, stack.GatewayOptions{
 		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: s.config(t),
 		ServeArgs: append([]string{
+			"--log-level", "debug", "--log-format", "json", "--log-file", s.logFile,
 			"--listen", s.own, "--keys", filepath.Join(s.dir, "keys.json"),
 			"--audit", filepath.Join(s.dir, "audit"), "--audit-sinks", s.file(t, "sinks.yml", "sinks:\n- {name: out, type: stdout}\n"),
 		}, serveArgs...),
@@ -132,6 +136,10 @@ func (s *scene) call(t *testing.T, method, path, token string, headers ...string
 	body, err = io.ReadAll(resp.Body)
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
+	var problem struct{ Code string }
+	if resp.StatusCode >= 400 && json.Unmarshal(body, &problem) == nil {
+		s.refusals[resp.Header.Get("X-Kong-Request-Id")] = problem.Code
+	}
 	return resp.StatusCode, body
 }
 
@@ -164,7 +172,7 @@ func (s *scene) everything(t *testing.T, round int) {
 		{"POST", "/run/report", s.good + "x", 401},
 		{"POST", "/run/report", s.weak, 403},
 		{"POST", "/run/report", s.awayToken, 503},
-		{"GET", "/run/report", s.good, 405},
+		{"PUT", "/run/report", s.good, 405},
 		{"POST", "/run/away", s.good, 503},
 		{"POST", "/run/broken", s.good, 500},
 		{"GET", "/api/flow_runs/" + run, s.weak, 403},
