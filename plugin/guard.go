@@ -145,11 +145,11 @@ func (h *guarded) read(ctx context.Context, e *pluginserver.Event) (r guard.Requ
 	for _, hd := range headers {
 		named[hd.Name] = hd.Values
 	}
+	r.Traceparent = trailOf(ctx).traced(named[traceHeader])
 	if r.Parent, problem = h.process.parentOf(named[parentStampHeader]); problem != nil {
 		return r, nil, problem
 	}
 	r.Roles = stamp.Roles(r.Roles, r.Parent)
-	r.Traceparent = strings.Join(named["traceparent"], ",")
 	if upgrades(named["upgrade"]) {
 		if r.Method != http.MethodGet {
 			return r, nil, guardProblem(&guard.Refusal{Reason: guard.ReasonRouteUnknown}, r)

@@ -132,7 +132,7 @@ func (h *identity) Access(ctx context.Context, e *pluginserver.Event) {
 		}
 	}
 	if problem == nil {
-		problem = h.admit(e, headers, r)
+		problem = h.admit(e, headers, r, trail.handOn())
 	}
 	if problem != nil {
 		h.refuse(ctx, e, problem)
@@ -194,9 +194,9 @@ func (h *identity) checkHeaders(headers []pluginserver.Header) *Problem {
 }
 
 // admit lets the request pass and tells everybody who calls. It either does
-// all of it, or nothing and gives a problem.
-func (h *identity) admit(e *pluginserver.Event, headers []pluginserver.Header, r recognized) *Problem {
-	set := r.standing.headers
+// all of it, or nothing and gives a problem. set are headers for what follows.
+func (h *identity) admit(e *pluginserver.Event, headers []pluginserver.Header, r recognized, set []pluginserver.Header) *Problem {
+	set = append(set, r.standing.headers...)
 	if !r.caller.Anonymous {
 		set = append(set, h.headers.of(r.caller)...)
 		if h.asserter != nil {

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/kong-prefect/kong-prefect/pluginserver"
@@ -13,6 +14,10 @@ import (
 type Hooks struct {
 	// Done is told of every plugin's event, when its answer is ready.
 	Done func(Done)
+	// Trace begins the span of an event, below the traceparent that the
+	// request came with, if any. It returns the span's own traceparent, and
+	// what ends it.
+	Trace func(plugin, traceparent string, began time.Time) (own string, end func(Done))
 	// PrefectSent is told of every request to a Prefect server, and
 	// PrefectEvent of what else its client does.
 	PrefectSent  func(prefectclient.Sent)
@@ -33,6 +38,10 @@ type Done struct {
 	Took    time.Duration
 	// Steps are in the order of their end.
 	Steps []Step
+
+	// For a trace alone: they are as many as requests.
+	RequestID, RunID string
+	Requests         []prefectclient.Sent // to Prefect, where the event is traced
 }
 
 // What may be said of a run in [Done.Started].
@@ -68,18 +77,63 @@ type Step struct {
 
 // observe runs the event's handler and tells what became of it. A panic goes
 // on to the server, which answers.
-func (t *trail) observe(ctx context.Context, next pluginserver.Handler, e *pluginserver.Event, done func(Done)) {
+func (t *trail) observe(ctx context.Context, next pluginserver.Handler, e *pluginserver.Event) {
 	reason := pluginserver.ReasonPanic
 	defer func() {
-		if done != nil {
-			done(Done{
-				Plugin: t.event.Plugin, Reason: reason, Status: t.event.Status, Started: t.started,
-				Began: t.began, Took: time.Since(t.began), Steps: t.steps,
-			})
+		if t.hooks.Done == nil && t.endSpan == nil {
+			return
+		}
+		d := Done{
+			Plugin: t.event.Plugin, Reason: reason, Status: t.event.Status, Started: t.started,
+			Began: t.began, Took: time.Since(t.began), Steps: t.steps,
+			RequestID: t.event.RequestID, RunID: t.event.RunID, Requests: t.requests(),
+		}
+		if t.hooks.Done != nil {
+			t.hooks.Done(d)
+		}
+		if t.endSpan != nil {
+			t.endSpan(d)
 		}
 	}()
 	next.Access(context.WithValue(ctx, trailKey{}, t), e)
 	reason = t.event.Reason
+}
+
+// traceHeader is where a request's trace is (W3C Trace Context).
+const traceHeader = "traceparent"
+
+// traced begins the event's span, where there are traces, and gives the
+// traceparent under which the request goes on.
+func (t *trail) traced(values []string) string {
+	came := strings.Join(values, ",") // two of them are none that can be read
+	if t.hooks.Trace == nil {
+		return came
+	}
+	t.traceparent, t.endSpan = t.hooks.Trace(t.event.Plugin, came, t.began)
+	return t.traceparent
+}
+
+// handOn is the header that carries the trace to the plugins that follow and
+// to the upstream; none where there are no traces.
+func (t *trail) handOn() []pluginserver.Header {
+	if t.traceparent == "" {
+		return nil
+	}
+	return []pluginserver.Header{header(traceHeader, t.traceparent)}
+}
+
+// requested notes a request to Prefect. It may come from another goroutine,
+// and after the event: what several requests wait for has its own life.
+func (t *trail) requested(r prefectclient.Sent) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sent = append(t.sent, r)
+}
+
+func (t *trail) requests() []prefectclient.Sent {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sent
 }
 
 // step notes a stage that ends now.
@@ -88,7 +142,10 @@ func (t *trail) step(s Stage, began time.Time) {
 }
 
 // sent hands a request to Prefect on.
-func (p *Process) sent(_ context.Context, r prefectclient.Sent) {
+func (p *Process) sent(ctx context.Context, r prefectclient.Sent) {
+	if p.Hooks.Trace != nil {
+		trailOf(ctx).requested(r)
+	}
 	if p.Hooks.PrefectSent != nil {
 		p.Hooks.PrefectSent(r)
 	}

@@ -87,7 +87,7 @@ func (h *trigger) readOrder(ctx context.Context, e *pluginserver.Event) (o order
 	}
 	o.prefer = o.headers["prefer"]
 	o.contentType, o.idempotencyKey = o.headers["content-type"], o.headers["idempotency-key"]
-	o.parentStamp, o.traceparent = o.headers[parentStampHeader], strings.Join(o.headers["traceparent"], ",")
+	o.parentStamp, o.traceparent = o.headers[parentStampHeader], trailOf(ctx).traced(o.headers[traceHeader])
 	return o, nil
 }
 

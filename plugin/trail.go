@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -18,8 +19,9 @@ import (
 )
 
 // trail is one request's way: into the audit, whose records are made of event
-// as the plugin fills it in, and into the metrics.
+// as the plugin fills it in, into the metrics and into the traces.
 type trail struct {
+	hooks  Hooks
 	log    *audit.Log
 	began  time.Time
 	event  audit.Event
@@ -29,6 +31,11 @@ type trail struct {
 	started string // RunCreated or RunRepeated
 	steps   []Step
 	space   [8]Step // of steps, for all but the longest way
+
+	traceparent string // of the event's own span; empty: there are no traces
+	endSpan     func(Done)
+	mu          sync.Mutex
+	sent        []prefectclient.Sent // where there are traces
 }
 
 // audited notes where every request of a handler goes.
@@ -54,9 +61,12 @@ func (h *audited) Access(ctx context.Context, e *pluginserver.Event) {
 	if h.process.Notices != nil {
 		h.process.Notices(e.Log)
 	}
-	t := &trail{log: h.process.Audit, began: time.Now(), event: audit.Event{Plugin: h.plugin, ConfigDigest: h.digest}, way: wayOf(ctx)}
+	t := &trail{
+		log: h.process.Audit, hooks: h.process.Hooks, began: time.Now(),
+		event: audit.Event{Plugin: h.plugin, ConfigDigest: h.digest}, way: wayOf(ctx),
+	}
 	t.steps = t.space[:0]
-	t.observe(ctx, h.next, e, h.process.Hooks.Done)
+	t.observe(ctx, h.next, e)
 }
 
 // trailOf is the request's trail; a handler that nobody audits gets one that
@@ -70,11 +80,13 @@ func trailOf(ctx context.Context) *trail {
 
 // arrived notes what a request says before anybody knows whose it is.
 func (t *trail) arrived(headers []pluginserver.Header) {
+	var values []string
 	for _, h := range headers {
-		if h.Name == "traceparent" {
-			t.event.TraceID = traceID(strings.Join(h.Values, ","))
+		if h.Name == traceHeader {
+			values = h.Values
 		}
 	}
+	t.event.TraceID = traceID(t.traced(values))
 }
 
 // known notes whose request it is, by a token that was verified.

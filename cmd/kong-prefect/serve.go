@@ -36,6 +36,7 @@ type serveOptions struct {
 	settle   time.Duration
 	sinks    string
 	outbox   outboxPlace
+	traces   traceOptions
 	log      *slog.Logger
 	logs     *logs.Log
 }
@@ -86,6 +87,7 @@ it may as well be run by systemd, or beside Kong in a container of its own.`,
 	flags.StringVar(&o.sinks, "audit-sinks", "", "YAML file that says where the audit's records go as well: stdout, syslog, HTTP, OpenTelemetry")
 	o.outbox.flags(cmd)
 	logging.flags(cmd)
+	o.traces.flags(cmd)
 	fileFlag(cmd, "audit-sinks", "yaml", "yml")
 	fileFlag(cmd, "log-file", "log")
 	for _, folder := range []string{"kong-prefix", "audit"} {
@@ -121,6 +123,11 @@ func serve(ctx context.Context, o serveOptions) error {
 	if own != nil { // else nobody can read what is counted
 		process.Hooks, hosted.Refused = counted.Hooks(), counted.ServerRefused
 	}
+	closeTraces, err := openTraces(ctx, o.traces, &process.Hooks, o.log)
+	if err != nil {
+		return err
+	}
+	defer closeTraces()
 	server, err := pluginserver.New(hosted)
 	if err != nil {
 		return err

@@ -133,6 +133,7 @@ func TestPrometheusSeesEverything(t *testing.T) {
 	}
 	s.healthy(t)
 	s.closedLabels(t)
+	s.traced(t)
 	s.refusedLines(t)
 	s.inKongsLog(t)
 	s.noSecrets(t)

@@ -45,6 +45,7 @@ type scene struct {
 	deployment string
 	good, weak string // tokens
 	awayToken  string // of a provider that is away
+	collector  *collector
 	logFile    string
 	refusals   map[string]string // code by request id
 	runs       []string
@@ -52,6 +53,7 @@ type scene struct {
 
 func newScene(t *testing.T, ctx context.Context, serveArgs ...string) *scene {
 	s := &scene{dir: t.TempDir(), refusals: map[string]string{}}
+	s.collector = newCollector(t)
 	s.logFile = filepath.Join(s.dir, "kong-prefect.log")
 	build := exec.CommandContext(ctx, "go", "build", "-race", "-trimpath", "-o", s.dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
 	build.Dir = repository
@@ -76,6 +78,7 @@ func newScene(t *testing.T, ctx context.Context, serveArgs ...string) *scene {
 		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: s.config(t),
 		ServeArgs: append([]string{
 			"--log-level", "debug", "--log-format", "json", "--log-file", s.logFile,
+			"--traces", s.collector.URL,
 			"--listen", s.own, "--keys", filepath.Join(s.dir, "keys.json"),
 			"--audit", filepath.Join(s.dir, "audit"), "--audit-sinks", s.file(t, "sinks.yml", "sinks:\n- {name: out, type: stdout}\n"),
 		}, serveArgs...),

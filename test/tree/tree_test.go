@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 	"outbox/outboxtest":         {"outbox"},
 	"plugin":                    {"pluginserver", "signing", "token", "claims", "policy", "stamp", "prefectclient", "guard", "audit", "outbox"},
 	"logs":                      {"pluginserver"},
+	"tracing":                   {"plugin", "prefectclient"},
 	"metrics":                   {"pluginserver", "signing", "token", "prefectclient", "audit", "plugin"},
 	"kongyml":                   {},
 	"explain":                   {"kongyml", "pluginserver", "token", "signing", "plugin", "prefectclient", "audit"},
@@ -39,7 +40,7 @@ var allowed = map[string][]string{
 	"doctor":                    {"kongyml", "plugin", "signing"},
 	"replay":                    {"kongyml", "token", "claims", "policy", "guard", "audit", "plugin"},
 	"devgateway":                {},
-	"cmd/kong-prefect":          {"pluginserver", "plugin", "logs", "metrics", "signing", "ownport", "guard", "audit", "outbox", "prefectclient", "stamp", "kongyml", "explain", "doctor", "replay", "check"},
+	"cmd/kong-prefect":          {"pluginserver", "plugin", "logs", "metrics", "tracing", "signing", "ownport", "guard", "audit", "outbox", "prefectclient", "stamp", "kongyml", "explain", "doctor", "replay", "check"},
 	"cmd/devgateway":            {"devgateway"},
 }
 
