@@ -30,7 +30,7 @@ const (
 	// maxGood bounds on how many targets a true token is tried.
 	maxGood = 20
 	// stormSlow is what an answer to one may take.
-	stormSlow = 2 * time.Second
+	stormSlow = 5 * time.Second
 )
 
 // forged is a token that must be refused.

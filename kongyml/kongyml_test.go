@@ -144,3 +144,20 @@ func FuzzNormalPath(f *testing.F) {
 		require.NotContains(t, normal, "//")
 	})
 }
+
+func FuzzRead(f *testing.F) {
+	f.Add(file)
+	f.Add("_format_version: \"3.0\"\nroutes: [{name: a, service: {id: x}}]")
+	f.Fuzz(func(t *testing.T, text string) {
+		read, err := kongyml.Read([]byte(text))
+		if err != nil {
+			require.ErrorIs(t, err, kongyml.ErrFile)
+			return
+		}
+		for _, r := range read.Routes {
+			read.PluginsOf(r)
+			r.Named(kongyml.Request{Path: "/x"})
+		}
+		_, _ = read.Find(kongyml.Request{Method: "GET", Path: "/x"}) // two routes of one rank are an error
+	})
+}
