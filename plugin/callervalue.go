@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,8 +14,9 @@ import (
 )
 
 // callerValues are what headers and consumers can be made of, by the names
-// that the configuration uses. Beside them there is attributes.NAME.
-var callerValues = map[string]func(Caller) []string{
+// that the configuration uses. Beside them there is attributes.NAME. Each
+// appends its values; those that are empty count as none.
+var callerValues = map[string]func(to []string, c Caller) []string{
 	"subject":  one(func(c Caller) string { return c.Identity.Subject }),
 	"issuer":   one(func(c Caller) string { return c.Identity.Issuer }),
 	"kind":     one(func(c Caller) string { return string(c.Identity.Kind) }),
@@ -24,14 +26,14 @@ var callerValues = map[string]func(Caller) []string{
 	"client":   one(func(c Caller) string { return c.Identity.Client }),
 	"account":  one(account),
 	"id":       one(func(c Caller) string { return stamp.CallerID(c.Identity).String() }),
-	"groups":   func(c Caller) []string { return c.Identity.Groups },
-	"scopes":   func(c Caller) []string { return c.Identity.Scopes },
-	"roles":    func(c Caller) []string { return c.Roles },
-	"actors":   actorNames,
+	"groups":   func(to []string, c Caller) []string { return append(to, c.Identity.Groups...) },
+	"scopes":   func(to []string, c Caller) []string { return append(to, c.Identity.Scopes...) },
+	"roles":    func(to []string, c Caller) []string { return append(to, c.Roles...) },
+	"actors":   appendActorNames,
 }
 
-func one(get func(Caller) string) func(Caller) []string {
-	return func(c Caller) []string { return []string{get(c)} }
+func one(get func(Caller) string) func([]string, Caller) []string {
+	return func(to []string, c Caller) []string { return append(to, get(c)) }
 }
 
 // account is the name under which Kong usually has a caller: the client of a
@@ -47,14 +49,11 @@ func account(c Caller) string {
 	}
 }
 
-func actorNames(c Caller) []string {
-	names := make([]string, len(c.Identity.Actors))
-	for i, a := range c.Identity.Actors {
-		if names[i] = a.Subject; a.Subject == "" {
-			names[i] = a.Client
-		}
+func appendActorNames(to []string, c Caller) []string {
+	for _, a := range c.Identity.Actors {
+		to = append(to, cmp.Or(a.Subject, a.Client))
 	}
-	return names
+	return to
 }
 
 const attributesPrefix = "attributes."
@@ -79,15 +78,14 @@ func callerValueNames() []string {
 	return names
 }
 
-// callerValue gives the values that aren't empty.
-func callerValue(c Caller, name string) []string {
-	var values []string
+// callerValue appends the values that aren't empty.
+func callerValue(to []string, c Caller, name string) []string {
 	if attribute, ok := strings.CutPrefix(name, attributesPrefix); ok {
-		values = attributeValues(c.Identity.Attributes[attribute])
+		to = append(to, attributeValues(c.Identity.Attributes[attribute])...)
 	} else {
-		values = callerValues[name](c)
+		to = callerValues[name](to, c)
 	}
-	return slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "" })
+	return slices.DeleteFunc(to, func(v string) bool { return v == "" })
 }
 
 func attributeValues(v any) []string {

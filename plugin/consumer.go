@@ -140,7 +140,7 @@ func (o consumerOf) find(ctx context.Context, e *pluginserver.Event, known *cons
 func (o consumerOf) ofKong(ctx context.Context, e *pluginserver.Event, known *consumers, c Caller) (standing, *Problem) {
 	var key string
 	for _, from := range o.config.From {
-		if values := callerValue(c, from); len(values) == 1 {
+		if values := callerValue(nil, c, from); len(values) == 1 {
 			key = values[0]
 			break
 		}

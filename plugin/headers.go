@@ -133,15 +133,20 @@ func (h callerHeaders) takenByConnection(lines []string) bool {
 // of are the headers that tell the upstream who calls. Lists are joined by
 // commas, of which none stands in a value.
 func (h callerHeaders) of(c Caller) []pluginserver.Header {
-	var headers []pluginserver.Header
+	headers := make([]pluginserver.Header, 0, len(h.headers))
+	texts := make([]string, 0, len(h.headers)) // of the headers, one each: every request has them
+	var values []string
 	for _, hd := range h.headers {
-		values := callerValue(c, hd.From)
+		values = callerValue(values[:0], c, hd.From)
+		if len(values) == 0 {
+			continue
+		}
 		for i, v := range values {
 			values[i] = encodeValue(v)
 		}
-		if len(values) > 0 {
-			headers = append(headers, header(hd.Name, strings.Join(values, ",")))
-		}
+		at := len(texts)
+		texts = append(texts, strings.Join(values, ","))
+		headers = append(headers, pluginserver.Header{Name: hd.Name, Values: texts[at : at+1 : at+1]})
 	}
 	return headers
 }
@@ -151,17 +156,28 @@ func (h callerHeaders) of(c Caller) []pluginserver.Header {
 // A space stays inside a value. Any URL decoder gives the exact value back.
 func encodeValue(s string) string {
 	const hex = "0123456789ABCDEF"
+	at := 0
+	for at < len(s) && staysInValue(s, at) {
+		at++
+	}
+	if at == len(s) {
+		return s // as nearly all are
+	}
 	var b strings.Builder
-	for i := range len(s) {
-		c := s[i]
-		edge := i == 0 || i == len(s)-1
-		if c > 0x20 && c < 0x7f && c != '%' && c != ',' || c == ' ' && !edge {
-			b.WriteByte(c)
+	b.WriteString(s[:at])
+	for ; at < len(s); at++ {
+		if staysInValue(s, at) {
+			b.WriteByte(s[at])
 			continue
 		}
 		b.WriteByte('%')
-		b.WriteByte(hex[c>>4])
-		b.WriteByte(hex[c&0xf])
+		b.WriteByte(hex[s[at]>>4])
+		b.WriteByte(hex[s[at]&0xf])
 	}
 	return b.String()
+}
+
+func staysInValue(s string, at int) bool {
+	edge := at == 0 || at == len(s)-1
+	return s[at] > 0x20 && s[at] < 0x7f && s[at] != '%' && s[at] != ',' || s[at] == ' ' && !edge
 }

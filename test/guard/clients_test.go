@@ -153,6 +153,24 @@ func TestClientsOnALockedServer(t *testing.T) {
 		require.Contains(t, out, "Completed", worker.Logs())
 	})
 
+	t.Run("run_deployment with a run's stamp keeps its first caller", func(t *testing.T) {
+		first, err := s.locked.Run(t.Context(), runID.FindString(x.must(t, s.apiKey(t, "svc-runner"), "python", testdata(t, "run.py"), "refresh-customer/prod", `{"customer_id": 8}`)))
+		require.NoError(t, err)
+		headers, err := json.Marshal(map[string]any{
+			"Authorization": "Bearer " + s.token(t, "svc-runner2"), "Kong-Prefect-Stamp": first.Context["kong_prefect"].(map[string]any)["stamp"],
+		})
+		require.NoError(t, err)
+		out := x.must(t, []string{"PREFECT_CLIENT_CUSTOM_HEADERS=" + string(headers)}, "python", testdata(t, "run.py"), "refresh-customer/prod", `{"customer_id": 9}`)
+		require.Contains(t, out, "Completed", worker.Logs())
+		second, err := s.locked.Run(t.Context(), runID.FindString(out))
+		require.NoError(t, err)
+		require.Equal(t, "svc-runner by svc-runner2", second.CreatedBy.DisplayValue)
+		require.Subset(t, second.Tags, []string{"caller:svc-runner", "actor:svc-runner2"})
+		stamped := second.Context["kong_prefect"].(map[string]any)
+		require.Equal(t, "svc-runner", stamped["caller"].(map[string]any)["client"])
+		require.Len(t, stamped["via"], 1)
+	})
+
 	t.Run("a developer serves a flow", func(t *testing.T) {
 		server := x.background(t, s.apiKey(t, "svc-developer"), "python", testdata(t, "serve.py"))
 		require.Eventually(t, func() bool {
