@@ -99,12 +99,14 @@ func (b *bench) perOp(f func(*testing.B)) float64 {
 	return float64(result.T.Nanoseconds()) / float64(result.N)
 }
 
-// build builds a binary of ours, without the race detector, and gives its path.
+// build builds a binary of ours as it ships, without the race detector, and
+// gives its path.
 func (b *bench) build(name string) string {
 	b.Helper()
 	path := filepath.Join(b.TempDir(), name)
 	cmd := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-o", path, "./cmd/"+name)
 	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	output, err := cmd.CombinedOutput()
 	require.NoError(b, err, "%s", output)
 	return path
