@@ -17,10 +17,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"text/template"
@@ -88,19 +86,11 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	logs := s.gateway.Logs()
-	if strings.Contains(logs, "WARNING: DATA RACE") {
-		fmt.Fprintln(os.Stderr, "e2e: the race detector of a binary found something")
-		code = 1
-	}
 	if err := s.gateway.Leaks(append(s.Provider.Secrets(), s.Prefect.AuthString())...); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		code = 1
 	}
-	if code != 0 {
-		fmt.Fprintf(os.Stderr, "e2e: the gateway's log ends with:\n%s\n", stack.Tail(logs))
-	}
-	return code
+	return stack.Verdict("e2e", code, s.gateway.Logs())
 }
 
 func (s *suite) start(ctx context.Context) (err error) {
@@ -117,7 +107,7 @@ func (s *suite) start(ctx context.Context) (err error) {
 	}
 	// The binaries are built while Prefect starts.
 	built := make(chan error, 1)
-	go func() { built <- s.build(ctx) }()
+	go func() { built <- stack.BuildBinaries(ctx, repository, s.dir) }()
 	s.Stack, err = stack.Start(ctx, stack.Options{
 		Prefect:  stack.PrefectOptions{Venv: stack.VenvFromEnv(filepath.Join(repository, "build/venv"))},
 		FlowsDir: filepath.Join(repository, "examples/flows"),
@@ -137,15 +127,6 @@ func (s *suite) start(ctx context.Context) (err error) {
 	s.gateway, err = s.startGateway(ctx, config)
 	notice("gateway", 0)
 	return err
-}
-
-func (s *suite) build(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-race", "-trimpath", "-o", s.dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
-	cmd.Dir = repository
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the binaries: %w\n%s", err, out)
-	}
-	return nil
 }
 
 // deployIdle deploys refresh-customer once more, to a work pool without a worker: most tests only start a run, and two

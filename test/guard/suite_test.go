@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -65,18 +64,11 @@ func TestMain(m *testing.M) {
 		if g == nil {
 			continue
 		}
-		logs := g.Logs()
-		if strings.Contains(logs, "WARNING: DATA RACE") {
-			fmt.Fprintln(os.Stderr, "guard: the race detector of a binary found something")
-			code = 1
-		}
 		if err := g.Leaks(append(s.provider.Secrets(), s.locked.AuthString())...); err != nil {
 			fmt.Fprintln(os.Stderr, "guard:", err)
 			code = 1
 		}
-		if code != 0 {
-			fmt.Fprintf(os.Stderr, "guard: the gateway's log ends with:\n%s\n", stack.Tail(logs))
-		}
+		code = stack.Verdict("guard", code, g.Logs())
 	}
 	s.stop()
 	os.Exit(code)
@@ -110,10 +102,8 @@ func (s *suite) start(ctx context.Context) (err error) {
 	if s.provider, err = provider.New(accounts); err != nil {
 		return err
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-race", "-trimpath", "-o", s.dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
-	build.Dir = repository
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the binaries: %w\n%s", err, out)
+	if err := stack.BuildBinaries(ctx, repository, s.dir); err != nil {
+		return err
 	}
 	if err := errors.Join(s.locked.Ready(ctx), s.open.Ready(ctx)); err != nil {
 		return err

@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -70,16 +69,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "identity:", err)
 		return 1
 	}
-	code := m.Run()
-	logs := s.gateway.Logs()
-	if strings.Contains(logs, "WARNING: DATA RACE") {
-		fmt.Fprintln(os.Stderr, "identity: the race detector of a binary found something")
-		code = 1
-	}
-	if code != 0 {
-		fmt.Fprintf(os.Stderr, "identity: the gateway's log ends with:\n%s\n", stack.Tail(logs))
-	}
-	return code
+	return stack.Verdict("identity", m.Run(), s.gateway.Logs())
 }
 
 func (s *suite) start(ctx context.Context) (err error) {
@@ -91,10 +81,8 @@ func (s *suite) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-race", "-trimpath", "-o", s.dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
-	build.Dir = repository
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the binaries: %w\n%s", err, out)
+	if err := stack.BuildBinaries(ctx, repository, s.dir); err != nil {
+		return err
 	}
 	s.echo = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Upstream", "reached")

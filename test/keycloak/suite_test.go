@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -61,16 +60,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "keycloak:", err)
 		return 1
 	}
-	code := m.Run()
-	logs := s.gateway.Logs()
-	if strings.Contains(logs, "WARNING: DATA RACE") {
-		fmt.Fprintln(os.Stderr, "keycloak: the race detector of a binary found something")
-		code = 1
-	}
-	if code != 0 {
-		fmt.Fprintf(os.Stderr, "keycloak: the gateway's log ends with:\n%s\n", stack.Tail(logs))
-	}
-	return code
+	return stack.Verdict("keycloak", m.Run(), s.gateway.Logs())
 }
 
 func (s *suite) start(ctx context.Context) (err error) {
@@ -94,14 +84,7 @@ func (s *suite) start(ctx context.Context) (err error) {
 		})
 		return err
 	})
-	parts.Go(func() error {
-		build := exec.CommandContext(starting, "go", "build", "-race", "-trimpath", "-o", s.dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
-		build.Dir = repository
-		if out, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("building the binaries: %w\n%s", err, out)
-		}
-		return nil
-	})
+	parts.Go(func() error { return stack.BuildBinaries(starting, repository, s.dir) })
 	if err := parts.Wait(); err != nil {
 		return err
 	}

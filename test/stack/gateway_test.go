@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -36,10 +35,7 @@ services:
 func gatewayOf(t *testing.T, kongYML string) *stack.Gateway {
 	t.Helper()
 	dir := t.TempDir()
-	build := exec.Command("go", "build", "-race", "-o", dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
-	build.Dir = "../.."
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	require.NoError(t, stack.BuildBinaries(t.Context(), "../..", dir))
 	config := filepath.Join(dir, "kong.yml")
 	require.NoError(t, os.WriteFile(config, []byte(kongYML), 0o600))
 	gateway, err := stack.StartGateway(t.Context(), stack.GatewayOptions{

@@ -92,11 +92,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "stamp:", err)
 		return 1
 	}
-	code := m.Run()
-	if code != 0 {
-		fmt.Fprintf(os.Stderr, "the gateway's log ends with:\n%s\n", stack.Tail(s.gateway.Logs()))
-	}
-	return code
+	return stack.Verdict("stamp", m.Run(), s.gateway.Logs())
 }
 
 func (s *suite) start(ctx context.Context, packages string) (err error) {
@@ -119,7 +115,7 @@ func (s *suite) start(ctx context.Context, packages string) (err error) {
 	}
 	s.python = []string{"PYTHONPATH=" + module + ":" + packages, "KONG_PREFECT_JWKS=" + s.jwksURL, "PYTHONDONTWRITEBYTECODE=1"}
 	built := make(chan error, 1)
-	go func() { built <- s.build(ctx) }()
+	go func() { built <- stack.BuildBinaries(ctx, repository, s.dir) }()
 	s.Stack, err = stack.Start(ctx, stack.Options{
 		Prefect:   stack.PrefectOptions{Venv: stack.VenvFromEnv(filepath.Join(repository, "build/venv")), UI: *screenshots != ""},
 		FlowsDir:  "flows",
@@ -145,15 +141,6 @@ func (s *suite) start(ctx context.Context, packages string) (err error) {
 		return err
 	}
 	return s.settings(ctx)
-}
-
-func (s *suite) build(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-race", "-trimpath", "-o", s.dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
-	cmd.Dir = repository
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the binaries: %w\n%s", err, out)
-	}
-	return nil
 }
 
 // deployIdle deploys the flow once more, to a work pool without a worker, and gives both deployments a default.

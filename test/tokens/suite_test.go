@@ -10,9 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"text/template"
 	"time"
@@ -63,18 +61,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "tokens:", err)
 		return 1
 	}
-	code := m.Run()
-	logs := s.gateway.Logs()
-	for _, never := range []string{"WARNING: DATA RACE", gatewaySecret} {
-		if strings.Contains(logs, never) {
-			fmt.Fprintf(os.Stderr, "tokens: the gateway's log holds %q\n", never)
-			code = 1
-		}
-	}
-	if code != 0 {
-		fmt.Fprintf(os.Stderr, "tokens: the gateway's log ends with:\n%s\n", stack.Tail(logs))
-	}
-	return code
+	return stack.Verdict("tokens", m.Run(), s.gateway.Logs(), gatewaySecret)
 }
 
 func (s *suite) start(ctx context.Context) (err error) {
@@ -90,10 +77,8 @@ func (s *suite) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-race", "-trimpath", "-o", s.dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
-	build.Dir = repository
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the binaries: %w\n%s", err, out)
+	if err := stack.BuildBinaries(ctx, repository, s.dir); err != nil {
+		return err
 	}
 	s.front = newFront()
 	config, err := s.config()
