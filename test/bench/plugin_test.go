@@ -24,7 +24,7 @@ func pluginRows(b *bench) (rows []row) {
 	rows = append(rows, p.identity()...)
 	rows = append(rows, p.routes()...)
 	rows = append(rows, p.headers()...)
-	return append(rows, p.compile(), p.memory())
+	return append(append(rows, p.compile()), p.memory()...)
 }
 
 type pluginPart struct {
@@ -196,7 +196,7 @@ func (p *pluginPart) triggerConfig(n int) []byte {
 
 // memory is what a process holds that has 1,000 routes of its own deployment,
 // and has just served 1,000 requests.
-func (p *pluginPart) memory() row {
+func (p *pluginPart) memory() []row {
 	s := p.serve()
 	routes := job{Plugin: plugin.TriggerName}
 	for i := range 1000 {
@@ -207,5 +207,9 @@ func (p *pluginPart) memory() row {
 		Plugin: plugin.IdentityName, Configs: []string{p.identityConfig(0)}, Connections: 64,
 		For: p.length, Headers: 12, Tokens: []string{p.issuer.Mint(p, nil)},
 	})
-	return figure("plugin/resident-memory/routes=1000", s.memory()/1e6, "MB").atMost(40)
+	private, shared := s.memory()
+	return []row{
+		figure("plugin/resident-memory/routes=1000", (private+shared)/1e6, "MB").atMost(40),
+		figure("plugin/resident-memory/routes=1000/private", private/1e6, "MB"),
+	}
 }

@@ -87,16 +87,21 @@ func (s *server) cpu() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// memory is the process's resident memory in bytes.
-func (s *server) memory() float64 {
+// memory is the process's resident memory in bytes: what is its own, and pages
+// of its binary, which the kernel shares between processes and takes away when
+// it likes.
+func (s *server) memory() (private, shared float64) {
 	s.b.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.pid))
 	require.NoError(s.b, err)
-	found := regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(status)
-	require.NotNil(s.b, found)
-	kib, err := strconv.Atoi(string(found[1]))
-	require.NoError(s.b, err)
-	return float64(kib) * 1024
+	of := func(kind string) float64 {
+		found := regexp.MustCompile(kind + `:\s+(\d+) kB`).FindSubmatch(status)
+		require.NotNil(s.b, found)
+		kib, err := strconv.Atoi(string(found[1]))
+		require.NoError(s.b, err)
+		return float64(kib) * 1024
+	}
+	return of("RssAnon"), of("RssFile")
 }
 
 // lines is a process that is told jobs on its standard input and answers on
