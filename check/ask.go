@@ -110,6 +110,13 @@ func (c *checker) askPrefect(p *pluginEntity, asked map[string]*plugin.ConfigPro
 }
 
 func (c *checker) askDeployments(ctx context.Context, p *pluginEntity) {
+	for _, problem := range p.exam.AskChoices(ctx) {
+		code := codePrefectUnavailable
+		if problem.Code == plugin.CodeDeploymentNotOffered {
+			code = codeChoiceEmpty
+		}
+		c.findIn(p, code, nil, problem.Field, cause(&problem), "")
+	}
 	for field, name := range p.exam.Deployments() {
 		if _, _, hidden := p.hidden(field); hidden || touches(p.reading.replaced, field) {
 			continue

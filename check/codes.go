@@ -60,6 +60,7 @@ const (
 	codeDeploymentUnknown  = "deployment_unknown"
 	codeDeploymentIdle     = "deployment_not_executed"
 	codeParameterMisfit    = "parameter_misfit"
+	codeChoiceEmpty        = "choice_empty"
 )
 
 // kind is what all findings of a code have in common.
@@ -119,7 +120,8 @@ var codes = map[string]kind{
 	codePrefectRefuses:     {Error, "Prefect refuses the credential, or it can't be had.", "Give the auth string or API key that the server wants."},
 	codeDeploymentUnknown:  {Error, "Prefect has no such deployment.", "Correct the name (flow/deployment), or deploy it first."},
 	codeDeploymentIdle:     {Error, "Runs of the deployment would wait for nobody knows how long: it is paused, or has no work pool and no process that serves it. The trigger refuses them.", "Resume or serve the deployment; allow_paused and allow_without_work_pool start its runs all the same."},
-	codeParameterMisfit:    {Error, "The route's parameters don't fit the deployment's schema.", "Correct the route's parameters, or deploy the flow that has them."},
+	codeParameterMisfit:    {Error, "The route's parameters, or a condition about them, don't fit the deployment's schema.", "Correct the route's parameters, or deploy the flow that has them."},
+	codeChoiceEmpty:        {Warning, "Prefect has no deployment that fits a pattern of choose.", "Correct the pattern (flow/deployment), or deploy what it means."},
 }
 
 // conditionProblem makes one line of what CEL says in several.

@@ -44,7 +44,7 @@ It compiles configurations with the plugins' own code and compares them with the
 
 // online are the codes that only somebody else's answer leads to: test/check
 // has their cases.
-var online = []string{codeIssuerUnavailable, codePrefectUnavailable, codePrefectRefuses, codeDeploymentUnknown, codeDeploymentIdle, codeParameterMisfit}
+var online = []string{codeIssuerUnavailable, codePrefectUnavailable, codePrefectRefuses, codeDeploymentUnknown, codeDeploymentIdle, codeParameterMisfit, codeChoiceEmpty}
 
 // TestEveryCodeHasACase holds that testdata has a broken configuration for
 // every code.

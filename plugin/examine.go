@@ -287,8 +287,29 @@ func (x *Examination) AskDeployment(ctx context.Context, field, name string) (pr
 		problems = append(problems, ConfigProblem{Field: field, Text: problem.Cause.Error(), Code: problem.Code, Err: problem.Cause})
 	}
 	if d != nil {
-		for _, m := range x.trigger.bindings.Fit(d.schema, d.defaults) {
+		for _, m := range append(x.trigger.bindings.Fit(d.schema, d.defaults), x.trigger.policy.Fit(d.schema)...) {
 			problems = append(problems, ConfigProblem{Field: m.Field, Text: m.Text, Err: policy.ErrFit})
+		}
+	}
+	return problems
+}
+
+// AskChoices asks Prefect whether there is a deployment for each pattern of
+// choose.
+func (x *Examination) AskChoices(ctx context.Context) (problems []ConfigProblem) {
+	if x.trigger == nil || len(x.trigger.config.Choose) == 0 {
+		return nil
+	}
+	all, err := x.trigger.selection.all(ctx)
+	if err != nil {
+		return []ConfigProblem{{Field: "choose", Text: err.Error(), Code: prefectProblem("", err).Code, Err: err}}
+	}
+	for i, pattern := range x.trigger.config.Choose {
+		if !slices.ContainsFunc(all, func(d prefectclient.Deployment) bool { return fits(pattern, d.FlowName+"/"+d.Name) }) {
+			problems = append(problems, ConfigProblem{
+				Field: fmt.Sprintf("choose[%d]", i+1), Text: fmt.Sprintf("Prefect at %s has no deployment that fits %q", x.Server(), pattern),
+				Code: CodeDeploymentNotOffered,
+			})
 		}
 	}
 	return problems

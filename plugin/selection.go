@@ -168,10 +168,12 @@ func (s *selection) starts(ctx context.Context, t target, id uuid.UUID) (name st
 
 // offers tells whether callers may choose a deployment.
 func (s *selection) offers(name string) bool {
-	return slices.ContainsFunc(s.choices, func(pattern string) bool {
-		matches, err := path.Match(pattern, name)
-		return err == nil && matches
-	})
+	return slices.ContainsFunc(s.choices, func(pattern string) bool { return fits(pattern, name) })
+}
+
+func fits(pattern, name string) bool {
+	matches, err := path.Match(pattern, name)
+	return err == nil && matches
 }
 
 // find resolves a chosen deployment.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -211,6 +213,17 @@ func namesIn(checked *cel.Ast) map[string]bool {
 // (identity.roles): where that isn't known yet the condition is refused when
 // the configuration is read, instead of never holding.
 func (c *Condition) Uses(name string) bool { return c.names[name] }
+
+// fieldsOf are the fields of a variable at which the condition looks.
+func (c *Condition) fieldsOf(variable string) (fields []string) {
+	for name := range c.names {
+		if field, ok := strings.CutPrefix(name, variable+"."); ok {
+			fields = append(fields, field)
+		}
+	}
+	slices.Sort(fields)
+	return fields
+}
 
 // String is the condition's text.
 func (c *Condition) String() string { return c.text }

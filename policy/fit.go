@@ -53,6 +53,22 @@ func (b *Bindings) Fit(schema *ParameterSchema, defaults map[string]any) (misfit
 	return misfits
 }
 
+// Fit finds conditions about parameters that the flow doesn't have: their rules
+// allow nothing.
+func (p *Policy) Fit(schema *ParameterSchema) (misfits []Misfit) {
+	for i, r := range p.rules[p.byRoles:] {
+		if r.when == nil {
+			continue
+		}
+		for _, name := range r.when.fieldsOf("parameters") {
+			if !schema.Declares(name) && !schema.open {
+				misfits = append(misfits, Misfit{fmt.Sprintf("allow[%d].when", i+1), fmt.Sprintf("the flow has no parameter %q for the condition to ask about", name)})
+			}
+		}
+	}
+	return misfits
+}
+
 // refuses says what the schema has against one parameter's value.
 func (s *ParameterSchema) refuses(name, text string) (why []string) {
 	at := "/" + escapePointer(name)

@@ -43,3 +43,16 @@ func TestFit(t *testing.T) {
 		})
 	}
 }
+
+func TestFitOfConditions(t *testing.T) {
+	t.Parallel()
+	schema, err := NewParameterSchema(json.RawMessage(`{"type": "object", "properties": {"limit": {"type": "integer"}}}`))
+	require.NoError(t, err)
+	p, err := New([]string{"runner"}, []Rule{
+		{Name: "a", When: "parameters.limit < 5 && identity.kind == 'user'"},
+		{Name: "b", Roles: []string{"owner"}},
+		{Name: "c", When: "has(parameters.max) && parameters.max < 5"},
+	})
+	require.NoError(t, err)
+	require.Equal(t, []Misfit{{"allow[3].when", `the flow has no parameter "max" for the condition to ask about`}}, p.Fit(schema))
+}

@@ -22,6 +22,7 @@ type Policy struct {
 	rules   []rule
 	byRole  map[string][]int // the rules of a role, in their order
 	anybody []int            // the rules without roles
+	byRoles int              // how many of the rules, the first, are allowRoles
 }
 
 type rule struct {
@@ -32,7 +33,7 @@ type rule struct {
 // New checks the rules and returns all problems at once. allowRoles are rules
 // of one role each without a condition, and come first.
 func New(allowRoles []string, rules []Rule) (*Policy, error) {
-	p := &Policy{byRole: map[string][]int{}}
+	p := &Policy{byRole: map[string][]int{}, byRoles: len(allowRoles)}
 	var problems []error
 	names := map[string]bool{}
 	for i, role := range allowRoles {

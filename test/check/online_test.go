@@ -109,7 +109,7 @@ func TestWhatIsAsked(t *testing.T) {
 	require.NoError(t, err)
 	for _, c := range []struct {
 		name, file string
-		want       []string // code and field, of errors
+		want       []string // code and field
 		says       string
 	}{
 		{"all is well", config(good + `        deployment: report/prod
@@ -135,6 +135,12 @@ func TestWhatIsAsked(t *testing.T) {
 		{"fixed values that don't fit", config(good + `        deployment: report/prod
         parameters: [{name: region, from: fixed, value: moon}, {name: limit, from: query, default: many}]
 `), []string{"parameter_misfit parameters[1].value", "parameter_misfit parameters[2].default"}, "can't be this"},
+		{"a condition about a parameter that the flow doesn't have", config(good + `        deployment: report/prod
+        allow: [{name: small, when: 'parameters.region == "emea" && parameters.max < 5'}]
+`), []string{"parameter_misfit allow[1].when"}, `no parameter "max"`},
+		{"a choice of nothing", config(good + `        path: /run/report/{flow}/{deployment}
+        choose: ["report/p*", "reprot/*"]
+`), []string{"choice_empty choose[2]"}, `fits "reprot/*"`},
 		{"a Prefect that is away", config(`        prefect: {api_url: "` + away + `/api"}
         deployment: report/prod
 `), []string{"prefect_unavailable prefect.api_url"}, "connection refused"},
@@ -155,7 +161,7 @@ func TestWhatIsAsked(t *testing.T) {
 				_, field, _ := strings.Cut(f.Field, ".config.")
 				have = append(have, f.Code+" "+field)
 				all += f.What + "\n"
-				require.Equal(t, check.Error, f.Severity)
+				require.Equal(t, f.Code != "choice_empty", f.Severity == check.Error)
 				require.Positive(t, f.Line)
 			}
 			slices.Sort(have)
