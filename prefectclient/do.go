@@ -10,6 +10,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -93,7 +94,7 @@ func (c *Client) send(ctx context.Context, op *operation, authorization string) 
 	defer func() { c.sent(ctx, op.name, status, began) }()
 	response, err := c.http.Do(request)
 	if err != nil {
-		return answer{}, c.lost(ctx, op, seen, withoutURL(err))
+		return answer{}, c.lost(ctx, op, &seen, withoutURL(err))
 	}
 	defer func() { _ = response.Body.Close() }()
 	status = response.StatusCode
@@ -107,7 +108,7 @@ func (c *Client) send(ctx context.Context, op *operation, authorization string) 
 		f.maybeDone, f.inFlight = f.maybeDone && op.effect, f.inFlight && op.effect
 		return answer{}, f
 	case err != nil:
-		f := c.lost(ctx, op, seen, err)
+		f := c.lost(ctx, op, &seen, err)
 		f.Status = response.StatusCode
 		return answer{}, f
 	case int64(len(body)) > limit:
@@ -157,26 +158,27 @@ func (c *Client) newRequest(ctx context.Context, op *operation, authorization st
 	return request, nil
 }
 
-// connection is what became of an attempt's connection.
+// connection is what became of an attempt's connection. The transport's own
+// goroutine notes it, also when the attempt has been given up.
 type connection struct {
-	got, reused, answered bool
+	got, reused, answered atomic.Bool
 }
 
 func (s *connection) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
-		GotConn:              func(info httptrace.GotConnInfo) { s.got, s.reused = true, info.Reused },
-		GotFirstResponseByte: func() { s.answered = true },
+		GotConn:              func(info httptrace.GotConnInfo) { s.reused.Store(info.Reused); s.got.Store(true) },
+		GotFirstResponseByte: func() { s.answered.Store(true) },
 	}
 }
 
 // lost is a request that got no answer, or half of one. Before there was a
 // connection nothing can have happened; after it everything can.
-func (c *Client) lost(ctx context.Context, op *operation, seen connection, cause error) *failure {
+func (c *Client) lost(ctx context.Context, op *operation, seen *connection, cause error) *failure {
 	f := &failure{
 		Error:     &Error{Op: op.name, Reason: ReasonUnavailable, cause: cause},
 		retry:     true,
-		maybeDone: op.effect && seen.got,
-		inFlight:  op.effect && seen.got,
+		maybeDone: op.effect && seen.got.Load(),
+		inFlight:  op.effect && seen.got.Load(),
 		away:      true,
 	}
 	var timeout interface{ Timeout() bool }
@@ -188,7 +190,7 @@ func (c *Client) lost(ctx context.Context, op *operation, seen connection, cause
 	case ctx.Err() != nil:
 		// The caller's time ran out, which may be shorter than ours.
 		f.away, f.retry = false, false
-	case seen.reused && !seen.answered && !timedOut:
+	case seen.reused.Load() && !seen.answered.Load() && !timedOut:
 		// A Prefect server closes the connection after a 503 without saying
 		// so, and idle ones after five seconds.
 		f.stale, f.away = true, false
