@@ -235,7 +235,7 @@ func (r *Redis) Settle(ctx context.Context, id uuid.UUID, from Status, change Se
 // Forget removes what is old or too much.
 func (r *Redis) Forget(ctx context.Context, status Status, before time.Time, newest int) (int, error) {
 	if status == Waiting {
-		return 0, fmt.Errorf("outbox: what waits isn't forgotten")
+		return 0, errForgetsWaiting
 	}
 	n, err := forgetScript.Run(ctx, r.client, []string{r.statusKey(status)}, r.key("entry"), before.UnixMicro(), newest).Int()
 	return n, redisError(err)

@@ -18,8 +18,8 @@ import (
 // schemaVersion is the form of the file, in its user_version.
 const schemaVersion = 1
 
-// schema: the columns beside entry are those that are asked for. The indexes
-// of what waits hold nothing else, however long the rest is kept.
+// schema: the columns beside entry are those that are asked for. What waits
+// has an index of its own, which stays small however long the rest is kept.
 const schema = `
 CREATE TABLE IF NOT EXISTS entries (
 	seq     INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS entries (
 	payload BLOB
 ) STRICT;
 CREATE INDEX IF NOT EXISTS entries_waiting ON entries (server, queue, seq) WHERE status = 'waiting';
-CREATE INDEX IF NOT EXISTS entries_settled ON entries (status, settled);
+CREATE INDEX IF NOT EXISTS entries_settled ON entries (status, settled) WHERE status <> 'waiting';
 CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
 PRAGMA user_version = 1;
 `
@@ -71,12 +71,16 @@ func OpenSQLite(o SQLiteOptions) (*SQLite, error) {
 	if err := prepareFile(writing); err != nil {
 		return nil, errors.Join(fmt.Errorf("outbox %s: %w", path, err), writing.Close())
 	}
+	writer, err := newSQLiteWriter(writing, o.Limits)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("outbox %s: %w", path, err), writing.Close())
+	}
 	reading, err := sql.Open("sqlite", dataSource(path, "query_only(1)"))
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("outbox: %w", err), writing.Close())
+		return nil, errors.Join(fmt.Errorf("outbox: %w", err), writer.close())
 	}
 	reading.SetMaxOpenConns(4)
-	return &SQLite{path: path, write: newSQLiteWriter(writing, o.Limits), read: reading}, nil
+	return &SQLite{path: path, write: writer, read: reading}, nil
 }
 
 // makeFile makes the file for its owner alone: SQLite gives the files beside it

@@ -21,9 +21,15 @@ const (
 // sqliteWriter is the one goroutine that writes. Each write is a function that
 // runs in the group's transaction.
 type sqliteWriter struct {
-	db     *sql.DB
-	limits Limits
-	queue  chan sqliteWrite
+	db         *sql.DB // of one connection
+	statements sqliteStatements
+	limits     Limits
+	queue      chan sqliteWrite
+
+	// waiting is how many entries wait, as long as nobody else has written
+	// since: then version is another one. Nil: not counted.
+	waiting *census
+	version int64
 
 	mu     sync.RWMutex // held to read while a write is put into the queue
 	closed bool
@@ -38,13 +44,44 @@ type sqliteWrite struct {
 // sqliteTx is the transaction of a group.
 type sqliteTx struct {
 	*sql.Tx
-	waiting int // how many entries wait; negative: not counted yet
+	w *sqliteWriter
 }
 
-func newSQLiteWriter(db *sql.DB, limits Limits) *sqliteWriter {
+// census is how many entries wait, in all and by server and queue.
+type census struct {
+	all    int
+	queues map[[2]string]int
+}
+
+func (c *census) add(e Entry, n int) {
+	of := [2]string{e.Server, e.Queue}
+	c.all += n
+	if c.queues[of] += n; c.queues[of] <= 0 {
+		delete(c.queues, of)
+	}
+}
+
+// sqliteStatements are parsed once: half of what a small write costs is that.
+type sqliteStatements struct {
+	version, entry, insert, place, settle *sql.Stmt
+}
+
+func newSQLiteWriter(db *sql.DB, limits Limits) (*sqliteWriter, error) {
 	w := &sqliteWriter{db: db, limits: limits, queue: make(chan sqliteWrite, maxQueuedWrites), done: make(chan struct{})}
+	for into, text := range map[**sql.Stmt]string{
+		&w.statements.version: "PRAGMA data_version",
+		&w.statements.entry:   selectEntry + "WHERE id = ?",
+		&w.statements.insert:  "INSERT OR IGNORE INTO entries (id, server, queue, status, settled, entry, payload) VALUES (?, ?, ?, 'waiting', 0, ?, ?)",
+		&w.statements.place:   "INSERT OR REPLACE INTO entries (id, server, queue, status, settled, entry, payload) VALUES (?, ?, ?, 'waiting', 0, ?, ?)",
+		&w.statements.settle:  "UPDATE entries SET status = ?, settled = ?, entry = ?, payload = ? WHERE id = ?",
+	} {
+		var err error
+		if *into, err = db.Prepare(text); err != nil {
+			return nil, err
+		}
+	}
 	go w.run()
-	return w
+	return w, nil
 }
 
 // write returns once what do did is on the disk.
@@ -131,18 +168,50 @@ func (w *sqliteWriter) transaction(group []sqliteWrite) (results []error, err er
 	if err != nil {
 		return nil, err
 	}
-	t := &sqliteTx{Tx: tx, waiting: -1}
-	for _, one := range group {
-		err := one.do(t)
-		if err != nil && !ours(err) {
-			return nil, errors.Join(err, tx.Rollback())
+	t := &sqliteTx{tx, w}
+	err = t.count()
+	for i := 0; i < len(group) && err == nil; i++ {
+		result := group[i].do(t)
+		if result != nil && !ours(result) {
+			err = result
 		}
-		results = append(results, err)
+		results = append(results, result)
 	}
-	if err := tx.Commit(); err != nil {
+	if err == nil {
+		err = tx.Commit()
+	}
+	if err != nil {
+		w.waiting = nil
 		return nil, errors.Join(err, rolledBack(tx.Rollback()))
 	}
 	return results, nil
+}
+
+// count finds out how many entries wait, where it isn't known.
+func (t *sqliteTx) count() error {
+	var version int64
+	if err := t.Stmt(t.w.statements.version).QueryRow().Scan(&version); err != nil {
+		return err
+	}
+	if t.w.waiting != nil && version == t.w.version {
+		return nil
+	}
+	rows, err := t.Query("SELECT server, queue, count(*) FROM entries WHERE status = 'waiting' GROUP BY server, queue")
+	if err != nil {
+		return err
+	}
+	defer rows.Close() //nolint:errcheck // Err below
+	counted := &census{queues: map[[2]string]int{}}
+	for rows.Next() {
+		var e Entry
+		var n int
+		if err := rows.Scan(&e.Server, &e.Queue, &n); err != nil {
+			return err
+		}
+		counted.add(e, n)
+	}
+	t.w.waiting, t.w.version = counted, version
+	return rows.Err()
 }
 
 // ours tells a write that was refused, and wrote nothing, from one that failed.
@@ -160,23 +229,17 @@ func rolledBack(err error) error {
 // Add takes a waiting entry.
 func (s *SQLite) Add(ctx context.Context, e Entry) (Entry, bool, error) {
 	e.Status = Waiting
+	data, err := e.encode()
+	if err != nil {
+		return Entry{}, false, err
+	}
 	// Written by the writer, which may come to it when the caller has gone.
 	var held Entry
 	var added bool
-	err := s.write.write(ctx, func(t *sqliteTx) error {
-		held, added = e, false
-		known, err := t.entry(e.ID)
-		switch {
-		case err == nil && known.Fingerprint != e.Fingerprint:
-			return ErrOther
-		case err == nil && !known.replaceable():
-			held = known
-			return nil
-		case err != nil && !errors.Is(err, ErrUnknown):
-			return err
-		}
-		added = true
-		return t.add(e, s.write.limits)
+	err = s.write.write(ctx, func(t *sqliteTx) error {
+		var err error
+		held, added, err = t.add(e, data)
+		return err
 	})
 	if err != nil {
 		return Entry{}, false, err
@@ -184,37 +247,47 @@ func (s *SQLite) Add(ctx context.Context, e Entry) (Entry, bool, error) {
 	return held, added, nil
 }
 
-func (t *sqliteTx) add(e Entry, limits Limits) error {
-	if t.waiting < 0 {
-		if err := t.QueryRow("SELECT count(*) FROM entries WHERE status = 'waiting'").Scan(&t.waiting); err != nil {
-			return err
+func (t *sqliteTx) add(e Entry, data []byte) (held Entry, added bool, err error) {
+	waiting, limits := t.w.waiting, t.w.limits
+	ofQueue := waiting.queues[[2]string{e.Server, e.Queue}]
+	full := waiting.all >= limits.MaxWaiting || ofQueue >= limits.MaxWaitingPerQueue
+	if !full {
+		// The usual case in one step: the id is new.
+		if added, err = t.place(t.w.statements.insert, e, data); added || err != nil {
+			return e, added, err
 		}
 	}
-	var ofQueue int
-	if err := t.QueryRow("SELECT count(*) FROM entries WHERE status = 'waiting' AND server = ? AND queue = ?", e.Server, e.Queue).Scan(&ofQueue); err != nil {
-		return err
+	known, err := t.entry(e.ID)
+	switch {
+	case err == nil && known.Fingerprint != e.Fingerprint:
+		return Entry{}, false, ErrOther
+	case err == nil && !known.replaceable():
+		return known, false, nil
+	case err != nil && !errors.Is(err, ErrUnknown):
+		return Entry{}, false, err
+	case full:
+		return Entry{}, false, fmt.Errorf("%w: %d entries wait, %d of them in this queue", ErrFull, waiting.all, ofQueue)
 	}
-	if t.waiting >= limits.MaxWaiting || ofQueue >= limits.MaxWaitingPerQueue {
-		return fmt.Errorf("%w: %d entries wait, %d of them in this queue", ErrFull, t.waiting, ofQueue)
-	}
-	t.waiting++
-	return t.place(e)
+	added, err = t.place(t.w.statements.place, e, data)
+	return e, added, err
 }
 
-// place puts a waiting entry at its queue's end, whatever it was before.
-func (t *sqliteTx) place(e Entry) error {
-	data, err := e.encode()
+// place puts a waiting entry at its queue's end, and says whether it did.
+func (t *sqliteTx) place(statement *sql.Stmt, e Entry, data []byte) (placed bool, err error) {
+	result, err := t.Stmt(statement).Exec(e.ID.String(), e.Server, e.Queue, data, e.Payload)
 	if err != nil {
-		return err
+		return false, err
 	}
-	_, err = t.Exec("INSERT OR REPLACE INTO entries (id, server, queue, status, settled, entry, payload) VALUES (?, ?, ?, ?, 0, ?, ?)",
-		e.ID.String(), e.Server, e.Queue, string(Waiting), data, e.Payload)
-	return err
+	rows, err := result.RowsAffected()
+	if rows > 0 {
+		t.w.waiting.add(e, 1)
+	}
+	return rows > 0, err
 }
 
 func (t *sqliteTx) entry(id uuid.UUID) (Entry, error) {
 	var data, payload []byte
-	err := t.QueryRow(selectEntry+"WHERE id = ?", id.String()).Scan(&data, &payload)
+	err := t.Stmt(t.w.statements.entry).QueryRow(id.String()).Scan(&data, &payload)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Entry{}, ErrUnknown
 	}
@@ -234,23 +307,28 @@ func (s *SQLite) Settle(ctx context.Context, id uuid.UUID, from Status, change S
 		if e.Status != from {
 			return fmt.Errorf("%w: %s, not %s", ErrChanged, e.Status, from)
 		}
-		t.waiting = -1
-		e = e.settle(change)
 		if e.Status == Waiting {
-			return t.place(e)
+			t.w.waiting.add(e, -1)
 		}
+		e = e.settle(change)
 		data, err := e.encode()
 		if err != nil {
 			return err
 		}
-		_, err = t.Exec("UPDATE entries SET status = ?, settled = ?, entry = ?, payload = ? WHERE id = ?",
-			string(e.Status), unixMicros(e.Settled), data, e.Payload, id.String())
+		if e.Status == Waiting {
+			_, err := t.place(t.w.statements.place, e, data)
+			return err
+		}
+		_, err = t.Stmt(t.w.statements.settle).Exec(string(e.Status), unixMicros(e.Settled), data, e.Payload, id.String())
 		return err
 	})
 }
 
 // Forget removes what is old or too much.
 func (s *SQLite) Forget(ctx context.Context, status Status, before time.Time, newest int) (int, error) {
+	if status == Waiting {
+		return 0, errForgetsWaiting
+	}
 	var removed int64
 	err := s.write.write(ctx, func(t *sqliteTx) error {
 		result, err := t.Exec(`DELETE FROM entries WHERE status = ?1 AND (settled < ?2 OR seq IN (

@@ -22,6 +22,8 @@ var (
 	ErrClosed = errors.New("the outbox is closed")
 )
 
+var errForgetsWaiting = errors.New("outbox: what waits isn't forgotten")
+
 // Store keeps entries where they outlive the process. It is safe for
 // concurrent use, by several processes too.
 type Store interface {
