@@ -164,6 +164,7 @@ func TestAcceptedWhilePrefectIsAway(t *testing.T) {
 		now := r.await(a, outbox.Delivered)
 		runs = append(runs, now.Run)
 		require.Contains(t, now.Links.UI, now.Run)
+		require.Equal(t, "/run/report/"+now.Run, now.Links.Run)
 	}
 	have := r.server.Runs()
 	require.Len(t, have, 6)
