@@ -150,6 +150,7 @@ type Client struct {
 	http    *http.Client
 	breaker *breaker
 	slots   *bulkhead
+	refused *lastRefused
 	route   string
 	log     *slog.Logger
 }
@@ -171,7 +172,7 @@ func New(o Options) (*Client, error) {
 		return nil, fmt.Errorf("prefectclient: %w", err)
 	}
 	o.setDefaults()
-	c := &Client{options: o, base: base, log: o.Logger.With("prefect", base.Host)}
+	c := &Client{options: o, base: base, refused: &lastRefused{}, log: o.Logger.With("prefect", base.Host)}
 	c.http = &http.Client{
 		Transport:     o.Transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -2,6 +2,7 @@ package prefectclient
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -178,4 +179,23 @@ func checkSecret(secret string) error {
 // Format keeps the secrets out of every form of printing.
 func (r *rotation) Format(s fmt.State, _ rune) {
 	_, _ = io.WriteString(s, "prefectclient."+strings.ReplaceAll(r.kind, " ", "_")+"(redacted)")
+}
+
+// lastRefused is the SHA-256 of the credential that the server refused last.
+type lastRefused struct {
+	mu  sync.Mutex
+	sum [sha256.Size]byte
+}
+
+// isNew notes a refused credential, and says whether another one was refused
+// before it.
+func (l *lastRefused) isNew(value string) bool {
+	sum := sha256.Sum256([]byte(value))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sum == sum {
+		return false
+	}
+	l.sum = sum
+	return true
 }

@@ -152,6 +152,12 @@ func TestRotationUnderLoad(t *testing.T) {
 	o := hasty(s)
 	o.Credentials = prefectclient.AuthString(authString, "admin:new")
 	o.AttemptTimeout, o.Deadline = 10*time.Second, 20*time.Second
+	var switches atomic.Int64
+	o.OnEvent = func(e prefectclient.Event) {
+		if e.Kind == prefectclient.EventCredentialSwitched {
+			switches.Add(1)
+		}
+	}
 	client := newClient(t, o)
 	var failed atomic.Int64
 	var callers sync.WaitGroup
@@ -169,6 +175,7 @@ func TestRotationUnderLoad(t *testing.T) {
 	}
 	callers.Wait()
 	require.Zero(t, failed.Load())
+	require.EqualValues(t, 1, switches.Load(), "told once, however many were refused")
 	require.Len(t, server.Runs(), 320)
 }
 

@@ -59,13 +59,16 @@ func (c *Client) attempt(ctx context.Context, op *operation) (answer, *failure) 
 			return got, f
 		}
 		op.switched = true
-		c.switched(op.name)
+		c.switched(op.name, authorization)
 	}
 }
 
 // switched says that the server refused a credential, and that there is
-// another one.
-func (c *Client) switched(name string) {
+// another one: once, however many requests had the refused one with them.
+func (c *Client) switched(name, refused string) {
+	if !c.refused.isNew(refused) {
+		return
+	}
 	c.log.Warn("prefect refused the credential, trying the other one", "op", name)
 	c.emit(Event{Kind: EventCredentialSwitched})
 }

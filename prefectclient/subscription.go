@@ -187,7 +187,7 @@ func (w *Watcher) signIn(ctx context.Context, conn *websocket.Conn, authorizatio
 // rejected has the credentials switch, or be read again.
 func (w *Watcher) rejected(ctx context.Context, authorization string) {
 	if authorization != "" && w.client.options.Credentials.Rejected(ctx, authorization) {
-		w.client.switched("subscribe to events")
+		w.client.switched("subscribe to events", authorization)
 	}
 }
 
