@@ -43,7 +43,7 @@ func prefectclientRows(b *bench) []row {
 	plain := newPlainCaller(apiURL, auth, deployment)
 	direct := func() error { return plain.create(run()) }
 
-	creates, turns, turn := 150, 5, 4*time.Second
+	creates, turns, turn := 150, 5, 6*time.Second
 	if b.quick {
 		creates, turns, turn = 3, 1, 20*time.Millisecond
 	}
