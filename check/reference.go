@@ -52,6 +52,8 @@ func placeholder(field, of string) string {
 	sum := sha256.Sum256([]byte(of))
 	id := hex.EncodeToString(sum[:6])
 	switch {
+	case field == "redis_url":
+		return "redis://" + id + "." + unknownHost
 	case strings.HasSuffix(field, "url"), field == "issuer", field == "issuers":
 		return "https://" + id + "." + unknownHost
 	case field == "deployment":

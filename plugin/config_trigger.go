@@ -16,6 +16,9 @@ type TriggerConfig struct {
 	AllowRoles []string      `json:"allow_roles" kong:"len_min=1" doc:"Roles of which a caller must have one. This or allow must be given."`
 	Allow      []AllowConfig `json:"allow" kong:"len_min=1" doc:"Further rules by role and condition: who meets one of them, or has one of allow_roles, may."`
 
+	// How many.
+	Quota QuotaConfig `json:"quota" default:"{\"caller_per_minute\":0,\"deployment_per_minute\":0,\"caller_at_once\":0,\"deployment_at_once\":0,\"without_redis\":\"refuse\"}" doc:"How many runs of a deployment may be started. Who asks for more gets 429 with Retry-After, RateLimit and RateLimit-Policy."`
+
 	// Whose runs.
 	SeeAllRoles    []string `json:"see_all_roles" kong:"len_min=1" doc:"Roles that may see every run of this route's deployments, by GET on the run's id below the path. Everybody else who may start runs here sees their own."`
 	CancelAllRoles []string `json:"cancel_all_roles" kong:"len_min=1" doc:"Roles that may see every run of this route's deployments, and cancel it by DELETE. Everybody else who may start runs here cancels their own."`

@@ -100,6 +100,7 @@ func (h *trigger) createOrAccept(ctx context.Context, o order, d *resolved, w wa
 	if !added {
 		return h.statusReply(o, held)
 	}
+	w.place.Made(ctx)
 	h.process.wake(e.Server)
 	if err := trailOf(ctx).accepted(ctx); err != nil {
 		h.process.log.Error("a request was accepted and can't be put on record", "request", o.requestID, "error", err)

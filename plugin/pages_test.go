@@ -162,7 +162,7 @@ func TestTriggerPage(t *testing.T) {
 	page, err := os.ReadFile("../docs/trigger.md")
 	require.NoError(t, err)
 	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1)
-	require.Len(t, blocks, 4)
+	require.Len(t, blocks, 5)
 	for _, block := range blocks {
 		checkKongYAML(t, []byte(block[1]))
 		var doc struct {
@@ -170,8 +170,8 @@ func TestTriggerPage(t *testing.T) {
 				Config map[string]any `yaml:"config"`
 			} `yaml:"plugins"`
 		}
-		require.NoError(t, yaml.Unmarshal([]byte(block[1]), &doc))
-		doc.Plugins[0].Config["stamp"] = map[string]any{"write": []string{"tags"}}
+		require.NoError(t, yaml.Unmarshal([]byte(strings.ReplaceAll(block[1], "{vault://env/quota-redis-url}", "redis://redis:6379/0")), &doc))
+		doc.Plugins[0].Config["stamp"] = map[string]any{"write": []string{"created_by"}}
 		config, err := json.Marshal(doc.Plugins[0].Config)
 		require.NoError(t, err)
 		_, err = compileTrigger(startProcess(t), config)

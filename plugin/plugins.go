@@ -12,6 +12,7 @@ import (
 	"github.com/kong-prefect/kong-prefect/pluginserver"
 	"github.com/kong-prefect/kong-prefect/policy"
 	"github.com/kong-prefect/kong-prefect/prefectclient"
+	"github.com/kong-prefect/kong-prefect/quota"
 	"github.com/kong-prefect/kong-prefect/signing"
 	"github.com/kong-prefect/kong-prefect/token"
 )
@@ -75,6 +76,8 @@ type Process struct {
 	// policies are the triggers', by their text: routes with the same one
 	// share it.
 	policies map[string]*policy.Policy
+	// counts are where runs are counted, for the quotas.
+	counts map[countsKey]*quota.Counts
 }
 
 // NewProcess returns the shared parts. Close ends them.
@@ -107,6 +110,9 @@ func (p *Process) Close() {
 	}
 	for _, c := range p.clients {
 		c.Close()
+	}
+	for _, c := range p.counts {
+		_ = c.Close() // what is open of it ends with the process
 	}
 }
 

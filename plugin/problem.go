@@ -31,6 +31,8 @@ type Problem struct {
 	Permission string
 	// Allow are the methods there are, where another was used.
 	Allow string
+	// Headers are further ones of the answer.
+	Headers []pluginserver.Header
 	// RetryAfter, where set, goes into the header of that name.
 	RetryAfter time.Duration
 	// DPoP says that the token came with the DPoP scheme, so the challenge is
@@ -97,7 +99,7 @@ func (p *Problem) Answer(realm string) pluginserver.Answer {
 	if p.Allow != "" {
 		headers = append(headers, header("Allow", p.Allow))
 	}
-	return pluginserver.Answer{Status: k.status, Body: append(data, '\n'), Headers: headers}
+	return pluginserver.Answer{Status: k.status, Body: append(data, '\n'), Headers: append(headers, p.Headers...)}
 }
 
 // Line is what the operator reads.

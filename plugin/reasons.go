@@ -20,6 +20,9 @@ const (
 	CodeIdentityMissing      = "identity_missing"
 	CodeRoleNotAllowed       = "role_not_allowed"
 	CodeMethodNotAllowed     = "method_not_allowed"
+	CodeQuotaExceeded        = "quota_exceeded"
+	CodeTooManyRuns          = "too_many_runs"
+	CodeQuotaUnavailable     = "quota_unavailable"
 	CodeRunUnknown           = "run_unknown"
 	CodeRunEnded             = "run_ended"
 	CodeBodyNotJSON          = "body_not_json"
@@ -115,6 +118,9 @@ var kinds = map[string]kind{
 	CodeIdentityMissing:                  {500, "This route isn't set up correctly: nobody established who calls. Its operator must enable prefect-identity for it.", "", pluginserver.LevelErr},
 	CodeRoleNotAllowed:                   {403, "You are known here, but have no role that may do this; ask the route's owner for one.", insufficientScope, pluginserver.LevelNotice},
 	CodeMethodNotAllowed:                 {405, "This method does nothing here: POST starts a run, GET says what may be started; below, by a run's id, GET says how it is and DELETE cancels it.", "", pluginserver.LevelInfo},
+	CodeQuotaExceeded:                    {429, "As many runs were started as may be for now; try again after Retry-After.", "", pluginserver.LevelNotice},
+	CodeTooManyRuns:                      {429, "As many runs as may be haven't ended yet; try again when one has.", "", pluginserver.LevelNotice},
+	CodeQuotaUnavailable:                 {503, "It can't be counted now how many runs were started, so no more are; try again. The operator finds the reason in the gateway's log.", "", pluginserver.LevelErr},
 	CodeRunUnknown:                       {404, "There is no run of this id that you may see here.", "", pluginserver.LevelInfo},
 	CodeRunEnded:                         {409, "The run has ended by itself; there is nothing to cancel.", "", pluginserver.LevelInfo},
 	CodeBodyNotJSON:                      {400, "The body isn't valid JSON.", "", pluginserver.LevelInfo},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/kong-prefect/kong-prefect/policy"
 	"github.com/kong-prefect/kong-prefect/prefectclient"
+	"github.com/kong-prefect/kong-prefect/quota"
 	"github.com/kong-prefect/kong-prefect/stamp"
 )
 
@@ -52,7 +53,8 @@ func (h *trigger) start(ctx context.Context, o order) (*reply, *Problem) {
 		return nil, problem
 	}
 	w.clientKey = clientKey
-	return h.create(ctx, o, d, w)
+	w.run.IdempotencyKey = stamp.IdempotencyKey(o.caller.Identity, d.id, w.clientKey, o.requestID)
+	return h.createCounted(ctx, o, d, w)
 }
 
 // decide is everything between the deployment and the run: may it run, with
@@ -96,6 +98,7 @@ type wanted struct {
 	fields     policy.Fields
 	// asked is what came from this request, for its fingerprint.
 	asked map[string]any
+	place *quota.Place // nil: the route has no quota
 }
 
 // wanted makes the run's parameters, and says all that is wrong with them at
@@ -151,7 +154,6 @@ func problemOf(list []policy.Violation) *Problem {
 const maxViolations = 100
 
 func (h *trigger) create(ctx context.Context, o order, d *resolved, w wanted) (*reply, *Problem) {
-	w.run.IdempotencyKey = stamp.IdempotencyKey(o.caller.Identity, d.id, w.clientKey, o.requestID)
 	cause := stamp.Cause{
 		Caller: o.caller.Identity, Roles: o.caller.Roles, Rule: w.rule, RequestID: o.requestID,
 		Team: h.config.Team, BusinessFunction: h.config.BusinessFunction,
@@ -204,6 +206,11 @@ func (h *trigger) createNow(ctx context.Context, d *resolved, asked prefectclien
 // outcome tells of what Prefect said.
 func (h *trigger) outcome(ctx context.Context, o order, d *resolved, w wanted, run prefectclient.FlowRun, created bool, err error) (*reply, *Problem) {
 	trail := trailOf(ctx)
+	if created || prefectclient.ReasonOf(err) == prefectclient.ReasonOutcomeUnknown {
+		w.place.Made(ctx) // before the answer waits for the run's end
+	} else {
+		w.place.GiveBack(ctx)
+	}
 	if err != nil {
 		problem := prefectProblem(w.name, err)
 		if prefectclient.ReasonOf(err) == prefectclient.ReasonDeploymentNotFound {

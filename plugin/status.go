@@ -161,11 +161,9 @@ func (h *trigger) isOwn(o order, run prefectclient.FlowRun) bool {
 	if signed == nil || slices.ContainsFunc(findings, func(f stamp.Finding) bool { return slices.Contains(foreign, f.Code) }) {
 		return false
 	}
-	subject, issuer := o.caller.Identity.Subject, o.caller.Identity.Issuer
-	if o.parent != nil { // who asks for the first caller sees what they see
-		subject, issuer = o.parent.Caller.Subject, o.parent.Caller.Issuer
-	}
-	return subject != "" && signed.Caller.Subject == subject && signed.Caller.Issuer == issuer
+	// Who asks for the first caller of a chain sees what they see.
+	caller := o.firstCaller()
+	return caller.Subject != "" && signed.Caller.Subject == caller.Subject && signed.Caller.Issuer == caller.Issuer
 }
 
 // statusOf is a run's address at this gateway, relative to it. It is empty where nothing could say whose the run is.

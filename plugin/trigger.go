@@ -13,6 +13,7 @@ import (
 	"github.com/kong-prefect/kong-prefect/pluginserver"
 	"github.com/kong-prefect/kong-prefect/policy"
 	"github.com/kong-prefect/kong-prefect/prefectclient"
+	"github.com/kong-prefect/kong-prefect/quota"
 	"github.com/kong-prefect/kong-prefect/stamp"
 )
 
@@ -24,6 +25,7 @@ type trigger struct {
 	selection *selection
 	policy    *policy.Policy
 	bindings  *policy.Bindings
+	quota     *quota.Quota // nil: any number of runs
 	uiURL     string
 	process   *Process
 	stamp     stamp.Options
@@ -51,6 +53,8 @@ func compileTrigger(p *Process, data []byte) (*trigger, error) {
 	note("", err)
 	h.selection, err = newSelection(c, h.client)
 	note("", err)
+	h.quota, err = p.quota(c)
+	note("quota: ", err)
 	h.policy, err = p.policyOf(c.AllowRoles, c.Allow)
 	note("", err)
 	h.bindings, err = policy.NewBindings(bindingsOf(c.Parameters), h.selection.path.names)

@@ -232,6 +232,37 @@ func (s *Server) cancel(id uuid.UUID, body []byte) reply {
 	return reply{status, map[string]any{"state": state, "status": said, "details": map[string]any{}}}
 }
 
+// count counts a deployment's runs that haven't ended, by creator.
+func (s *Server) count(body []byte) reply {
+	var sent struct {
+		Runs struct {
+			DeploymentID *anyFilter `json:"deployment_id"`
+			State        struct {
+				Type struct {
+					Not []string `json:"not_any_"`
+				} `json:"type"`
+			} `json:"state"`
+			CreatedBy *struct {
+				ID []string `json:"id_"`
+			} `json:"created_by"`
+		} `json:"flow_runs"`
+	}
+	if bad, ok := parseBody(body, &sent); !ok {
+		return bad
+	}
+	n := 0
+	for _, run := range s.runs {
+		if !sent.Runs.DeploymentID.takes(fmt.Sprint(run["deployment_id"])) || slices.Contains(sent.Runs.State.Type.Not, fmt.Sprint(run["state_type"])) {
+			continue
+		}
+		by, _ := run["created_by"].(map[string]any)
+		if sent.Runs.CreatedBy == nil || slices.Contains(sent.Runs.CreatedBy.ID, fmt.Sprint(by["id"])) {
+			n++
+		}
+	}
+	return reply{http.StatusOK, n}
+}
+
 type anyFilter struct {
 	Any []string `json:"any_"`
 }

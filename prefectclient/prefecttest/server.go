@@ -215,6 +215,8 @@ func (s *Server) route(r *http.Request, steps []string, body []byte) reply {
 		found = map[string]handler{http.MethodGet: func() reply { return s.deploymentByID(at(1)) }}
 	case len(steps) == 2 && steps[0] == "flow_runs" && steps[1] == "filter":
 		found = map[string]handler{http.MethodPost: func() reply { return s.filter(body) }}
+	case len(steps) == 2 && steps[0] == "flow_runs" && steps[1] == "count":
+		found = map[string]handler{http.MethodPost: func() reply { return s.count(body) }}
 	case len(steps) == 3 && steps[0] == "flow_runs" && steps[2] == "set_state" && at(1) != uuid.Nil:
 		found = map[string]handler{http.MethodPost: func() reply { return s.cancel(at(1), body) }}
 	case len(steps) == 2 && steps[0] == "flow_runs" && at(1) != uuid.Nil:

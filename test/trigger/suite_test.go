@@ -50,6 +50,7 @@ type suite struct {
 	dir      string
 	prefect  *stack.Prefect
 	provider *provider.Provider
+	redis    *stack.Redis // nil: none is installed
 	gateways []*stack.Gateway
 }
 
@@ -92,6 +93,11 @@ func (s *suite) start(ctx context.Context) (err error) {
 		return err
 	}
 	if s.prefect, err = stack.NewPrefect(stack.PrefectOptions{Venv: stack.VenvFromEnv(filepath.Join(repository, "build/venv"))}); err != nil {
+		return err
+	}
+	if s.redis, err = stack.StartRedis(ctx); errors.Is(err, stack.ErrNotInstalled) {
+		fmt.Fprintln(os.Stderr, "SKIPPED: the tests of quotas:", err)
+	} else if err != nil {
 		return err
 	}
 	group, both := errgroup.WithContext(ctx)
@@ -158,6 +164,10 @@ func (s *suite) deploy(ctx context.Context) error {
 		{"report", "nobody", map[string]any{"work_pool_name": nil}},
 		{"other flow", "prod", nil},
 		{"hidden", "prod", nil},
+		{"counted", "minute", nil},
+		{"counted", "at-once", nil},
+		{"counted", "refusing", nil},
+		{"counted", "alone", nil},
 	} {
 		if flows[d.flow] == "" {
 			var flow struct{ ID string }
@@ -188,7 +198,11 @@ func (s *suite) config() (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	err = text.Execute(file, map[string]string{"Issuer": s.provider.Issuer(), "Prefect": s.prefect.APIURL(), "Auth": s.prefect.AuthString()})
+	values := map[string]string{"Issuer": s.provider.Issuer(), "Prefect": s.prefect.APIURL(), "Auth": s.prefect.AuthString()}
+	if s.redis != nil {
+		values["Redis"] = s.redis.URL()
+	}
+	err = text.Execute(file, values)
 	return file.Name(), errors.Join(err, file.Close())
 }
 
@@ -196,6 +210,7 @@ func (s *suite) stop() {
 	for _, g := range s.gateways {
 		g.Stop()
 	}
+	s.redis.Stop()
 	s.prefect.Stop()
 	s.provider.Stop()
 	_ = os.RemoveAll(s.dir)
