@@ -24,7 +24,7 @@ import (
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -48,9 +48,11 @@ var ErrOptions = errors.New("tracing")
 // Options of a [Tracer].
 type Options struct {
 	// URL is the collector's, http://127.0.0.1:4318 for instance; without a
-	// path it is /v1/traces. Required. What else the exporter needs comes from
-	// the environment: OTEL_EXPORTER_OTLP_HEADERS, _CERTIFICATE and the like.
+	// path it is /v1/traces. Required.
 	URL string
+	// AuthorizationFile holds the Authorization header's value; it is read for
+	// each batch, so it may change. Default: none is sent.
+	AuthorizationFile string
 	// Share is the part of requests that begin a trace of their own and are
 	// recorded, 0 to 1. Of those that come with one its sampled flag decides.
 	Share float64
@@ -82,8 +84,7 @@ func New(ctx context.Context, o Options) (*Tracer, error) {
 		// The SDK has one place for this in a process.
 		otel.SetErrorHandler(&complaints{log: o.Logger, collector: u.Host})
 	}
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(u.String()), otlptracehttp.WithTimeout(sendTimeout),
-		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: false})) // the next batch is a retry soon enough
+	exporter, err := otlptrace.New(ctx, newClient(u.String(), o.AuthorizationFile))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -24,6 +26,7 @@ type collector struct {
 	mu    sync.Mutex
 	spans map[string]*otlp.Span // by name
 	path  string
+	auth  string
 }
 
 func newCollector(t *testing.T) *collector {
@@ -36,7 +39,7 @@ func newCollector(t *testing.T) *collector {
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.path = r.URL.Path
+		c.path, c.auth = r.URL.Path, r.Header.Get("Authorization")
 		for _, resource := range data.ResourceSpans {
 			for _, scope := range resource.ScopeSpans {
 				for _, span := range scope.Spans {
@@ -72,7 +75,9 @@ func done() plugin.Done {
 func TestSpans(t *testing.T) {
 	t.Parallel()
 	c := newCollector(t)
-	tracer, err := New(t.Context(), Options{URL: c.URL, Service: "kong-prefect", Version: "1.2.3"})
+	secret := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(secret, []byte("Bearer collector-token\n"), 0o600))
+	tracer, err := New(t.Context(), Options{URL: c.URL, AuthorizationFile: secret, Service: "kong-prefect", Version: "1.2.3"})
 	require.NoError(t, err)
 	own, end := tracer.Event(plugin.TriggerName, "00-"+traceID+"-"+parent+"-01", began)
 	end(done())
@@ -81,6 +86,7 @@ func TestSpans(t *testing.T) {
 	tracer.Close()
 
 	require.Equal(t, "/v1/traces", c.path)
+	require.Equal(t, "Bearer collector-token", c.auth)
 	require.Len(t, c.spans, 4, "what came unsampled stays so")
 	event := c.spans[plugin.TriggerName]
 	require.Equal(t, traceID, hex.EncodeToString(event.TraceId))
