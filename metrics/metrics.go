@@ -59,12 +59,6 @@ func (m *Metrics) Handler() http.Handler {
 // Those of the Go runtime and the process are client_golang's.
 func (m *Metrics) Families() []Family { return m.families }
 
-// Gauge adds a value that is read at every scrape. The name is without the
-// namespace.
-func (m *Metrics) Gauge(name, help string, read func() float64) {
-	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: m.family("gauge", name, help), Help: help}, read))
-}
-
 func (m *Metrics) family(kind, name, help string, labels ...string) (fullName string) {
 	m.families = append(m.families, Family{Name: namespace + name, Type: kind, Help: help, Labels: labels})
 	return namespace + name

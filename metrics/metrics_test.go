@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kong-prefect/kong-prefect/audit"
+	"github.com/kong-prefect/kong-prefect/outbox"
+	"github.com/kong-prefect/kong-prefect/outbox/outboxtest"
 	"github.com/kong-prefect/kong-prefect/plugin"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
 	"github.com/kong-prefect/kong-prefect/prefectclient"
@@ -64,9 +66,12 @@ func whole(t *testing.T) (*Metrics, Sources) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, log.Close()) })
 	process.Audit = log
+	store, err := outbox.OpenSQLite(outbox.SQLiteOptions{Path: filepath.Join(dir, "outbox.db")})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = store.Close() })
 	server, err := pluginserver.New(pluginserver.Options{Plugins: process.Plugins(), Refused: m.ServerRefused})
 	require.NoError(t, err)
-	s := Sources{Process: process, Server: server, Signing: keys, Audit: log, Sinks: []string{"siem"},
+	s := Sources{Process: process, Server: server, Signing: keys, Audit: log, Sinks: []string{"siem"}, Outbox: store,
 		Logged: func() map[string]uint64 { return map[string]uint64{"error": 3} },
 	}
 	m.Watch(s)
@@ -152,7 +157,6 @@ func TestAudit(t *testing.T) {
 	m, s := whole(t)
 	require.NoError(t, s.Audit.Append(t.Context(), audit.Event{Type: audit.RunFinished, Outcome: "FAILED"}, true))
 	require.Error(t, s.Audit.Append(t.Context(), audit.Event{Type: audit.RunFinished, Detail: strings.Repeat("x", 1<<20)}, true))
-	m.Gauge("outbox_depth", "A gauge that somebody adds.", func() float64 { return 7 })
 	text := scrape(t, m)
 	require.Regexp(t, `(?m)^kong_prefect_audit_sink_lag_records{sink="siem"} [1-9]$`, text, "the log's own records are among them")
 	for _, line := range []string{
@@ -162,10 +166,25 @@ func TestAudit(t *testing.T) {
 		`kong_prefect_audit_refused_total 1`,
 		`kong_prefect_audit_unwritable 0`,
 		`kong_prefect_log_records_total{level="error"} 3`,
-		`kong_prefect_outbox_depth 7`,
 	} {
 		require.True(t, strings.Contains(text, line+"\n"), line)
 	}
+}
+
+func TestOutbox(t *testing.T) {
+	t.Parallel()
+	m, s := whole(t)
+	require.Contains(t, scrape(t, m), "kong_prefect_outbox_oldest_seconds 0\n")
+	entry := outboxtest.Entry("q")
+	entry.Accepted = time.Now().Add(-time.Hour)
+	_, _, err := s.Outbox.Add(t.Context(), entry)
+	require.NoError(t, err)
+	text := scrape(t, m)
+	require.Contains(t, text, `kong_prefect_outbox_entries{status="waiting"} 1`+"\n")
+	require.Contains(t, text, `kong_prefect_outbox_entries{status="dead"} 0`+"\n")
+	require.Regexp(t, `(?m)^kong_prefect_outbox_oldest_seconds 3[67]\d\d\b`, text)
+	require.NoError(t, s.Outbox.Close())
+	require.Contains(t, scrape(t, m), "kong_prefect_outbox_unreadable 1\n")
 }
 
 func BenchmarkDone(b *testing.B) {

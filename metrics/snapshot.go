@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/kong-prefect/kong-prefect/audit"
+	"github.com/kong-prefect/kong-prefect/outbox"
 	"github.com/kong-prefect/kong-prefect/plugin"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
 	"github.com/kong-prefect/kong-prefect/signing"
@@ -20,6 +21,8 @@ type Sources struct {
 	// Audit is nil where there is none. Sinks are the names of its sinks.
 	Audit *audit.Log
 	Sinks []string
+	// Outbox is nil where there is none.
+	Outbox outbox.Store
 	// Logged counts the process's log by level.
 	Logged func() map[string]uint64
 }
@@ -29,6 +32,7 @@ func (m *Metrics) Watch(s Sources) {
 	m.keys(s)
 	m.servers(s)
 	m.audit(s)
+	m.outbox(s)
 	m.build(s)
 }
 

@@ -133,7 +133,7 @@ func serve(ctx context.Context, o serveOptions) error {
 		return err
 	}
 	if own != nil {
-		sources := metrics.Sources{Process: process, Server: server, Signing: keys, Audit: process.Audit, Sinks: sinks, Logged: o.logs.Counts}
+		sources := metrics.Sources{Process: process, Server: server, Signing: keys, Audit: process.Audit, Outbox: process.Outbox, Sinks: sinks, Logged: o.logs.Counts}
 		counted.Watch(sources)
 		publish(own, counted, sources)
 	}

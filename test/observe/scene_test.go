@@ -78,7 +78,7 @@ func newScene(t *testing.T, ctx context.Context, serveArgs ...string) *scene {
 		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: s.config(t),
 		ServeArgs: append([]string{
 			"--log-level", "debug", "--log-format", "json", "--log-file", s.logFile,
-			"--traces", s.collector.URL,
+			"--outbox", filepath.Join(s.dir, "outbox.db"), "--traces", s.collector.URL,
 			"--listen", s.own, "--keys", filepath.Join(s.dir, "keys.json"),
 			"--audit", filepath.Join(s.dir, "audit"), "--audit-sinks", s.file(t, "sinks.yml", "sinks:\n- {name: out, type: stdout}\n"),
 		}, serveArgs...),

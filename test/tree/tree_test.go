@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"plugin":                    {"pluginserver", "signing", "token", "claims", "policy", "quota", "stamp", "prefectclient", "guard", "audit", "outbox"},
 	"logs":                      {"pluginserver"},
 	"tracing":                   {"plugin", "prefectclient"},
-	"metrics":                   {"pluginserver", "signing", "token", "prefectclient", "audit", "plugin"},
+	"metrics":                   {"pluginserver", "signing", "token", "prefectclient", "audit", "outbox", "plugin"},
 	"kongyml":                   {},
 	"explain":                   {"kongyml", "pluginserver", "token", "signing", "plugin", "prefectclient", "audit"},
 	"check":                     {"policy", "guard", "plugin"},
