@@ -11,6 +11,7 @@ import (
 
 // refusedLines looks for the one line of each refusal: with its code and the request's id.
 func (s *scene) refusedLines(t *testing.T) {
+	require.NotContains(t, s.gateway.Logs(), "WARNING: DATA RACE")
 	require.NotEmpty(t, s.refusals)
 	eventually(t, 10*time.Second, "a line for each refusal", func() bool {
 		logs := s.gateway.Logs()

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -55,11 +54,8 @@ func newScene(t *testing.T, ctx context.Context, serveArgs ...string) *scene {
 	s := &scene{dir: t.TempDir(), refusals: map[string]string{}}
 	s.collector = newCollector(t)
 	s.logFile = filepath.Join(s.dir, "kong-prefect.log")
-	build := exec.CommandContext(ctx, "go", "build", "-race", "-trimpath", "-o", s.dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
-	build.Dir = repository
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
-
+	err := stack.BuildBinaries(ctx, repository, s.dir)
+	require.NoError(t, err)
 	s.prefect, err = stack.NewPrefect(stack.PrefectOptions{Venv: stack.VenvFromEnv(filepath.Join(repository, "build/venv"))})
 	require.NoError(t, err)
 	t.Cleanup(s.prefect.Stop)
