@@ -70,6 +70,9 @@ func (r *declReader) pluginConfig(p *Plugin, d dict, path []any, schema *pluginS
 	default:
 		r.tree(append(slices.Clone(path), "config"), problem)
 	}
+	if protocols, given := d["protocols"]; given && schema.Protocols != nil {
+		r.tree(append(slices.Clone(path), "protocols"), schema.Protocols.validate(protocols))
+	}
 	errs := fieldErrors{}
 	whole := &fieldSchema{Type: "record", Fields: []namedField{{"config", schema.Config}}}
 	entity := dict{}
