@@ -110,7 +110,7 @@ func TestWhateverBytes(t *testing.T) {
 		request
 	}{
 		plugin.IdentityName: {identityConfig(t, issuer, 0), requestOf(token, "/")},
-		plugin.TriggerName:  {triggerConfig(t, 0), startRequest(caller)},
+		plugin.TriggerName:  {triggerConfig(t, 0, "owner"), startRequest(caller)},
 		plugin.GuardName:    {guardConfig(t, 0), guardRequest(caller)},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -169,7 +169,7 @@ func TestSIGTERMThenSIGKILL(t *testing.T) {
 		keys = now
 	}
 	p := start(t, dir, "--audit", trail)
-	c, id := dial(t, p.socket, plugin.IdentityName, *setting.now.Load())
+	c, id := dial(t, p.socket, plugin.IdentityName, setting.now.Load().text)
 	o, err := event(c, id, requestOf("", plugin.KeySetPath))
 	require.NoError(t, err)
 	published := filepath.Join(dir, "published.json")

@@ -110,7 +110,13 @@ func dial(t *testing.T, socket, plugin, config string) (*kongside.Conn, int32) {
 // it is another text, of which each worker starts an instance of its own.
 type setting struct {
 	plugin string
-	now    atomic.Pointer[string]
+	now    atomic.Pointer[version]
+}
+
+// version is one of its texts.
+type version struct {
+	text string
+	met  atomic.Int64 // workers that have started it
 }
 
 func newSetting(plugin, config string) *setting {
@@ -119,7 +125,7 @@ func newSetting(plugin, config string) *setting {
 	return s
 }
 
-func (s *setting) set(config string) { s.now.Store(&config) }
+func (s *setting) set(config string) { s.now.Store(&version{text: config}) }
 
 // worker is one of nginx's: a connection, and the instances that it has started
 // of one plugin's configuration.
@@ -128,7 +134,7 @@ type worker struct {
 	setting *setting
 
 	conn    *kongside.Conn
-	config  *string
+	config  *version
 	id      int32
 	started bool
 }
@@ -189,10 +195,11 @@ func (w *worker) once(r request) (o outcome, err error) {
 	if config := w.setting.now.Load(); !w.started || config != w.config {
 		old, had := w.id, w.started
 		w.started = false
-		if w.id, err = w.conn.Start(w.setting.plugin, []byte(*config)); err != nil {
+		if w.id, err = w.conn.Start(w.setting.plugin, []byte(config.text)); err != nil {
 			return o, err
 		}
 		w.config, w.started = config, true
+		config.met.Add(1)
 		if had { // an instance of an older configuration is closed after
 			if err := w.conn.Stop(old); err != nil {
 				return o, err
