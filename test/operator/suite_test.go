@@ -65,12 +65,8 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // the provider logs every request it refuses
 	code := m.Run()
-	if s.gateway != nil && code != 0 {
-		fmt.Fprintf(os.Stderr, "operator: the gateway's log ends with:\n%s\n", stack.Tail(s.gateway.Logs()))
-	}
-	if s.gateway != nil && strings.Contains(s.gateway.Logs(), "WARNING: DATA RACE") {
-		fmt.Fprintln(os.Stderr, "operator: the race detector of a binary found something")
-		code = 1
+	if s.gateway != nil {
+		code = stack.Verdict("operator", code, s.gateway.Logs(), s.prefect.AuthString())
 	}
 	s.stop()
 	os.Exit(code)
@@ -103,15 +99,14 @@ func (s *suite) start(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	for _, args := range [][]string{
-		{"-race", "-o", s.dir + "/", "./cmd/kong-prefect", "./cmd/devgateway"},
-		{"-o", s.dir + "/tool", "./cmd/kong-prefect"}, // runs hundreds of times
-	} {
-		build := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath"}, args...)...)
-		build.Dir = repository
-		if out, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("building the binaries: %w\n%s", err, out)
-		}
+	if err := stack.BuildBinaries(ctx, repository, s.dir); err != nil {
+		return err
+	}
+	// The tool runs hundreds of times: once more without the race detector.
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", s.dir+"/tool", "./cmd/kong-prefect")
+	build.Dir = repository
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("building the tool: %w\n%s", err, out)
 	}
 	s.echo = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Echo", "1")
