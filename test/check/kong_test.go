@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,10 +43,7 @@ func TestKongRefusesWhatCheckSaysItRefuses(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	dir := t.TempDir()
-	build := exec.CommandContext(ctx, "go", "build", "-o", dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
-	build.Dir = repository
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
+	require.NoError(t, stack.BuildBinaries(ctx, repository, dir))
 	gateway, err := stack.StartGateway(ctx, stack.GatewayOptions{
 		Plugin: filepath.Join(dir, "kong-prefect"), DevGateway: filepath.Join(dir, "devgateway"), Config: filepath.Join(repository, "kong.yml"), Admin: true,
 		Env: []string{"OIDC_ISSUER=https://idp.example.com", "PREFECT_API_URL=http://prefect:4200/api", "PREFECT_API_AUTH_STRING=a:b"},

@@ -15,6 +15,8 @@ import (
 
 	"github.com/creack/pty"
 	"github.com/stretchr/testify/require"
+
+	"github.com/kong-prefect/kong-prefect/test/stack"
 )
 
 // TestOnATerminal holds that colours and progress are for terminals alone, and
@@ -22,11 +24,9 @@ import (
 func TestOnATerminal(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	binary := filepath.Join(t.TempDir(), "kong-prefect")
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "./cmd/kong-prefect")
-	build.Dir = repository
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
+	dir := t.TempDir()
+	require.NoError(t, stack.BuildBinaries(ctx, repository, dir))
+	binary := filepath.Join(dir, "kong-prefect")
 	data, err := os.ReadFile(filepath.Join(repository, "check/testdata/broken/role-nobody-has.yml"))
 	require.NoError(t, err)
 	broken := filepath.Join(t.TempDir(), "kong.yml")
