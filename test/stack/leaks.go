@@ -34,7 +34,7 @@ func (g *Gateway) Leaks(secrets ...string) error {
 	for _, secret := range secrets {
 		for what, text := range texts {
 			if strings.Contains(text, secret) || strings.Contains(text, secretPart(secret)) || strings.Contains(text, basic(secret)) {
-				found = append(found, fmt.Errorf("%s holds a secret of %d characters, %.4s...", what, len(secret), secret))
+				found = append(found, fmt.Errorf("%s holds the secret of %d characters that begins with %.4q", what, len(secret), secret))
 			}
 		}
 	}
