@@ -84,8 +84,10 @@ type wantedRole struct{ role, field string }
 // rolesWanted are those that a trigger or a guard lets in. anybody: others may
 // pass as well.
 func rolesWanted(p *pluginEntity) (wanted []wantedRole, anybody bool) {
-	if touches(p.reading.replaced, "allow_roles") || touches(p.reading.replaced, "allow") || touches(p.reading.replaced, "grants") {
-		return nil, true
+	for _, field := range []string{"allow_roles", "allow", "see_all_roles", "cancel_all_roles", "grants"} {
+		if touches(p.reading.replaced, field) {
+			return nil, true
+		}
 	}
 	want := func(value any, path string) {
 		for i, role := range anyList(value) {
@@ -98,7 +100,9 @@ func rolesWanted(p *pluginEntity) (wanted []wantedRole, anybody bool) {
 		}
 	}
 	if p.name == plugin.TriggerName {
-		want(p.values["allow_roles"], "allow_roles")
+		for _, field := range []string{"allow_roles", "see_all_roles", "cancel_all_roles"} {
+			want(p.values[field], field)
+		}
 		for i, rule := range records(p.values["allow"]) {
 			want(rule["roles"], fmt.Sprintf("allow[%d].roles", i+1))
 			anybody = anybody || len(anyList(rule["roles"])) == 0
