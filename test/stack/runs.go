@@ -84,15 +84,26 @@ func (p *Prefect) RunLogs(ctx context.Context, id string) ([]string, error) {
 	return lines, err
 }
 
-// RunsOf lists the runs of a deployment, newest first, 200 at most.
+// pageSize is the most that Prefect lists at once.
+const pageSize = 200
+
+// RunsOf lists the runs of a deployment, newest first. None must be made meanwhile.
 func (p *Prefect) RunsOf(ctx context.Context, deploymentID string) ([]Run, error) {
-	var runs []Run
-	err := p.Post(ctx, "/flow_runs/filter", map[string]any{
-		"flow_runs": map[string]any{"deployment_id": map[string]any{"any_": []string{deploymentID}}},
-		"sort":      "EXPECTED_START_TIME_DESC",
-		"limit":     200,
-	}, &runs)
-	return runs, err
+	var all []Run
+	for {
+		var page []Run
+		if err := p.Post(ctx, "/flow_runs/filter", map[string]any{
+			"flow_runs": map[string]any{"deployment_id": map[string]any{"any_": []string{deploymentID}}},
+			"sort":      "EXPECTED_START_TIME_DESC",
+			"limit":     pageSize,
+			"offset":    len(all),
+		}, &page); err != nil {
+			return nil, err
+		}
+		if all = append(all, page...); len(page) < pageSize {
+			return all, nil
+		}
+	}
 }
 
 // DeploymentID looks a deployment up by flow and deployment name, as in nightly-report/prod.
