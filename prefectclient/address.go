@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// parseAPIURL takes an address that paths can be appended to. The address is
-// never part of an error: it may hold a password.
+// parseAPIURL takes an address that paths can be appended to, and gives it its
+// normal form. The address is never part of an error: it may hold a password.
 func parseAPIURL(address string) (*url.URL, error) {
 	base, err := url.Parse(strings.TrimRight(address, "/"))
 	switch {
@@ -24,7 +24,21 @@ func parseAPIURL(address string) (*url.URL, error) {
 	case base.RawQuery != "" || base.ForceQuery || base.Fragment != "":
 		return nil, errors.New("APIURL: must not have a query or a fragment")
 	}
+	base.Host = strings.ToLower(strings.TrimSuffix(base.Host, defaultPorts[base.Scheme]))
 	return base, nil
+}
+
+// defaultPorts need not be said (RFC 3986, section 6.2.3).
+var defaultPorts = map[string]string{"http": ":80", "https": ":443"}
+
+// NormalURL is the one form of an API's address that all ways of writing it
+// share. What can't be an address is given back as it is.
+func NormalURL(apiURL string) string {
+	base, err := parseAPIURL(apiURL)
+	if err != nil {
+		return apiURL
+	}
+	return base.String()
 }
 
 // cloudHost is where Prefect Cloud's API is, and cloudUI where people see it.

@@ -11,8 +11,10 @@ import (
 // requests in a row, and then lets one request at a time probe it.
 //
 // It counts connection errors, timeouts and what a proxy answers for a server
-// that is away. Prefect's own answers, its 503 under SQLite's lock and 500
-// included, come from a server that is alive and count as successes.
+// that is away. Prefect's own answers, its 503 under SQLite's lock, 500 and 401
+// included, come from a server that is alive and count as successes. What says
+// nothing about the server, such as a credential that can't be read or the end
+// of a caller's time, doesn't count: the server's other callers use it too.
 type breaker struct {
 	circuit *gobreaker.CircuitBreaker[answer]
 	openFor time.Duration
@@ -44,7 +46,9 @@ func (b *breaker) do(op *operation, attempt func() (answer, *failure)) (answer, 
 			return got, nil
 		case failed.away:
 			return got, failed.Error
-		case failed.notSent || failed.stale || failed.Reason == ReasonCanceled:
+		case failed.notSent || failed.Status == 0 || failed.Reason == ReasonCanceled:
+			// Without an answer, and not away: a stale connection, or a caller
+			// with less time than a server may take.
 			return got, errNoVerdict
 		}
 		return got, nil

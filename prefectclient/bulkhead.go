@@ -8,10 +8,11 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// bulkhead bounds the calls under way, for the server and for each route. A
-// call takes its route's slot first, so that a route whose slots are all taken
-// waits without holding any of the server's.
+// bulkhead bounds a client's calls under way, for the server and for each
+// route. A call takes its route's slot first, so that a route whose slots are
+// all taken waits without holding any of the server's.
 type bulkhead struct {
+	shared     *shared
 	server     *semaphore.Weighted
 	perRoute   int64
 	maxWaiting int
@@ -19,7 +20,6 @@ type bulkhead struct {
 
 	mu     sync.Mutex
 	routes map[string]*routeSlots // holds routes with calls under way only
-	held   int                    // slots of the server
 }
 
 type routeSlots struct {
@@ -27,9 +27,10 @@ type routeSlots struct {
 	calls int // under way or waiting
 }
 
-func newBulkhead(o Options) *bulkhead {
+func newBulkhead(o Options, s *shared) *bulkhead {
 	return &bulkhead{
-		server:     semaphore.NewWeighted(int64(o.MaxConcurrent)),
+		shared:     s,
+		server:     s.slotsOf(o.MaxConcurrent),
 		perRoute:   int64(o.MaxConcurrentPerRoute),
 		maxWaiting: o.MaxWaiting,
 		maxWait:    o.MaxWait,
@@ -55,29 +56,13 @@ func (b *bulkhead) enter(ctx context.Context, route string) (leave func(), err *
 		b.part(route, r)
 		return nil, noSlot(ctx, "no slot of this server became free in time")
 	}
-	b.hold(1)
+	b.shared.held.Add(1)
 	return func() {
-		b.hold(-1)
+		b.shared.held.Add(-1)
 		b.server.Release(1)
 		r.slots.Release(1)
 		b.part(route, r)
 	}, nil
-}
-
-func (b *bulkhead) hold(n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.held += n
-}
-
-// load is how many calls hold a slot, and how many wait for one.
-func (b *bulkhead) load() (held, waiting int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, r := range b.routes {
-		waiting += r.calls
-	}
-	return b.held, waiting - b.held
 }
 
 // noSlot tells a caller that went away from one that waited in vain.
@@ -101,12 +86,14 @@ func (b *bulkhead) join(route string) *routeSlots {
 		return nil
 	}
 	r.calls++
+	b.shared.calls.Add(1)
 	return r
 }
 
 func (b *bulkhead) part(route string, r *routeSlots) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.shared.calls.Add(-1)
 	if r.calls--; r.calls == 0 {
 		delete(b.routes, route)
 	}

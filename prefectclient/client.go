@@ -70,8 +70,20 @@ type Options struct {
 	// MaxResponseBytes limits what is read of one answer. Default: 4 MiB.
 	MaxResponseBytes int64
 
+	// Beside is a client of the same server, whose breaker and slots this one
+	// shares: it is the server that is away or slow, whoever asks. Connections,
+	// credential, time limits and the routes' slots stay each client's own.
+	// BreakerFailures, BreakerOpenFor and who is told of the breaker are those
+	// of the first client. Default: a breaker and slots of its own.
+	Beside *Client
+
 	// MaxConcurrent limits the calls under way at this server, and
 	// MaxConcurrentPerRoute those of one [Client.Route]. Default: 64 and 32.
+	//
+	// Clients beside each other share the slots of an equal MaxConcurrent; one
+	// with another number has slots of its own. So every number that somebody
+	// set holds as it stands, at once, and a client with few slots can't be
+	// kept out by one with many, as it would be if they counted together.
 	MaxConcurrent, MaxConcurrentPerRoute int
 	// MaxWaiting limits how many calls of one route wait for a slot, and
 	// MaxWait how long each does. Default: 128 and 5 s.
@@ -143,16 +155,18 @@ type Event struct {
 }
 
 // Client calls one Prefect server. It is safe for concurrent use, and should
-// be shared: connections, the breaker and the slots belong to it.
+// be shared: connections, the breaker and the slots belong to it. Clients of
+// one server that differ in something share the latter two by Options.Beside.
 type Client struct {
-	options Options
-	base    *url.URL
-	http    *http.Client
-	breaker *breaker
-	slots   *bulkhead
-	refused *lastRefused
-	route   string
-	log     *slog.Logger
+	options  Options
+	base     *url.URL
+	http     *http.Client
+	shared   *shared
+	slots    *bulkhead
+	refused  *lastRefused
+	standing *standing
+	route    string
+	log      *slog.Logger
 }
 
 // New builds a client without touching the network. All problems of the
@@ -163,6 +177,9 @@ func New(o Options) (*Client, error) {
 	if o.TLS != nil && o.Transport != nil {
 		problems = append(problems, errors.New("TLS: can't be combined with Transport"))
 	}
+	if o.Beside != nil && err == nil && o.Beside.base.String() != base.String() {
+		problems = append(problems, errors.New("Beside: is a client of another server"))
+	}
 	if checked, ok := o.Credentials.(interface{ check() error }); ok {
 		if err := checked.check(); err != nil {
 			problems = append(problems, fmt.Errorf("Credentials: %w", err))
@@ -172,7 +189,7 @@ func New(o Options) (*Client, error) {
 		return nil, fmt.Errorf("prefectclient: %w", err)
 	}
 	o.setDefaults()
-	c := &Client{options: o, base: base, refused: &lastRefused{}, log: o.Logger.With("prefect", base.Host)}
+	c := &Client{options: o, base: base, refused: &lastRefused{}, standing: &standing{}, log: o.Logger.With("prefect", base.Host)}
 	c.http = &http.Client{
 		Transport:     o.Transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -180,8 +197,13 @@ func New(o Options) (*Client, error) {
 	if logs, ok := o.Credentials.(interface{ logTo(*slog.Logger) }); ok {
 		logs.logTo(c.log)
 	}
-	c.breaker = newBreaker(o.BreakerFailures, o.BreakerOpenFor, c.breakerChanged)
-	c.slots = newBulkhead(o)
+	if o.Beside != nil {
+		c.shared = o.Beside.shared
+	} else {
+		c.shared = newShared(newBreaker(o.BreakerFailures, o.BreakerOpenFor, c.breakerChanged))
+	}
+	c.options.Beside = nil // a chain of clients would never be let go
+	c.slots = newBulkhead(o, c.shared)
 	return c, nil
 }
 
@@ -196,6 +218,9 @@ func (c *Client) Route(name string) *Client {
 
 // Server is the host and port of the API.
 func (c *Client) Server() string { return c.base.Host }
+
+// APIURL is the address of the API, in its normal form.
+func (c *Client) APIURL() string { return c.base.String() }
 
 // Format prints the server and nothing else: a client is in use while it is
 // printed, and holds secrets.

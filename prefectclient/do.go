@@ -44,10 +44,11 @@ type answer struct {
 
 // attempt sends the operation once, and once more where the server refused
 // the credential and there is another one.
-func (c *Client) attempt(ctx context.Context, op *operation) (answer, *failure) {
+func (c *Client) attempt(ctx context.Context, op *operation) (_ answer, failed *failure) {
 	if c.withholds(op) {
 		return answer{}, &failure{notSent: true, Error: &Error{Op: op.name, Reason: ReasonWithheld}}
 	}
+	defer func() { c.standing.judge(ctx, failed) }()
 	for {
 		authorization, f := c.authorization(ctx, op)
 		if f != nil {

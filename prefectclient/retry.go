@@ -44,7 +44,7 @@ func (c *Client) repeat(ctx context.Context, op *operation) (answer, *failure) {
 	var maybeDone, inFlight bool
 	var last *failure
 	for attempt := 1; ; attempt++ {
-		got, f := c.breaker.do(op, func() (answer, *failure) { return c.attempt(ctx, op) })
+		got, f := c.shared.breaker.do(op, func() (answer, *failure) { return c.attempt(ctx, op) })
 		if f == nil {
 			got.afterLoss = maybeDone
 			return got, nil

@@ -1,6 +1,7 @@
 package prefectclient
 
-// Stats is how a client stands with its server.
+// Stats is how a server stands with its clients, all that share its breaker
+// and slots ([Options].Beside).
 type Stats struct {
 	// Server is the host and port of the API.
 	Server string
@@ -17,9 +18,9 @@ var BreakerStates = []string{"closed", "half-open", "open"}
 
 // Stats tells how it stands now.
 func (c *Client) Stats() Stats {
-	held, waiting := c.slots.load()
+	held, waiting, limit := c.shared.load()
 	return Stats{
-		Server: c.base.Host, Breaker: c.breaker.circuit.State().String(),
-		Calls: held, Waiting: waiting, Limit: c.options.MaxConcurrent,
+		Server: c.base.Host, Breaker: c.shared.breaker.circuit.State().String(),
+		Calls: held, Waiting: waiting, Limit: limit,
 	}
 }

@@ -33,7 +33,7 @@ const (
 // subscribe holds the one subscription, and opens it again whenever it ends.
 func (w *Watcher) subscribe(ctx context.Context) {
 	pauses := &backoff.ExponentialBackOff{
-		InitialInterval: w.client.options.MinBackoff, MaxInterval: maxReconnect, Multiplier: 2, RandomizationFactor: 0.5,
+		InitialInterval: w.options.Client.options.MinBackoff, MaxInterval: maxReconnect, Multiplier: 2, RandomizationFactor: 0.5,
 	}
 	said := ""
 	for ctx.Err() == nil {
@@ -131,32 +131,33 @@ func (f *eventFrame) endedRun() (uuid.UUID, bool) {
 func (w *Watcher) open(ctx context.Context) (*websocket.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	authorization, f := w.client.authorization(ctx, &operation{name: "subscribe to events"})
+	client := w.client()
+	authorization, f := client.authorization(ctx, &operation{name: "subscribe to events"})
 	if f != nil {
 		return nil, f.Error
 	}
-	header := http.Header{"User-Agent": {w.client.options.UserAgent}}
+	header := http.Header{"User-Agent": {client.options.UserAgent}}
 	if authorization != "" {
 		header.Set("Authorization", authorization)
 	}
-	conn, response, err := websocket.Dial(ctx, w.client.eventsURL(), &websocket.DialOptions{
-		HTTPClient: w.client.http, HTTPHeader: header, Subprotocols: []string{"prefect"},
+	conn, response, err := websocket.Dial(ctx, client.eventsURL(), &websocket.DialOptions{
+		HTTPClient: client.http, HTTPHeader: header, Subprotocols: []string{"prefect"},
 	})
 	if err != nil {
 		if response != nil && response.StatusCode == http.StatusUnauthorized {
-			w.rejected(ctx, authorization)
+			client.rejected(ctx, authorization)
 		}
 		return nil, withoutURL(err)
 	}
 	conn.SetReadLimit(maxEventBytes)
-	if err := w.signIn(ctx, conn, authorization); err != nil {
+	if err := client.signIn(ctx, conn, authorization); err != nil {
 		_ = conn.CloseNow()
 		return nil, err
 	}
 	return conn, nil
 }
 
-func (w *Watcher) signIn(ctx context.Context, conn *websocket.Conn, authorization string) error {
+func (c *Client) signIn(ctx context.Context, conn *websocket.Conn, authorization string) error {
 	if err := wsjson.Write(ctx, conn, map[string]any{"type": "auth", "token": tokenOf(authorization)}); err != nil {
 		return err
 	}
@@ -165,7 +166,7 @@ func (w *Watcher) signIn(ctx context.Context, conn *websocket.Conn, authorizatio
 	}
 	if err := wsjson.Read(ctx, conn, &answer); err != nil {
 		if websocket.CloseStatus(err) == websocket.StatusPolicyViolation {
-			w.rejected(ctx, authorization)
+			c.rejected(ctx, authorization)
 			return errors.New("the server refused the credential")
 		}
 		return err
@@ -185,9 +186,9 @@ func (w *Watcher) signIn(ctx context.Context, conn *websocket.Conn, authorizatio
 }
 
 // rejected has the credentials switch, or be read again.
-func (w *Watcher) rejected(ctx context.Context, authorization string) {
-	if authorization != "" && w.client.options.Credentials.Rejected(ctx, authorization) {
-		w.client.switched("subscribe to events", authorization)
+func (c *Client) rejected(ctx context.Context, authorization string) {
+	if authorization != "" && c.options.Credentials.Rejected(ctx, authorization) {
+		c.switched("subscribe to events", authorization)
 	}
 }
 

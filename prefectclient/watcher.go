@@ -14,6 +14,10 @@ import (
 type WatcherOptions struct {
 	// Client reads the runs and names the server and the credential.
 	Client *Client
+	// Choose gives the client for each read and each new subscription, where
+	// there are several for the server; nil stands for Client. Default: Client
+	// for all of them.
+	Choose func() *Client
 	// PollEvery is the longest time between two looks at a run that no event
 	// told of, while events arrive. Default: 30 s.
 	PollEvery time.Duration
@@ -40,7 +44,6 @@ type WatcherOptions struct {
 // whenever the subscription begins anew.
 type Watcher struct {
 	options WatcherOptions
-	client  *Client // with slots of its own
 	log     *slog.Logger
 
 	wake chan struct{} // the checker has something to do
@@ -74,10 +77,21 @@ func NewWatcher(o WatcherOptions) (*Watcher, error) {
 	orElse(&o.MaxRuns, 20_000)
 	orElse(&o.Linger, time.Minute)
 	return &Watcher{
-		options: o, client: o.Client.Route("prefectclient.Watcher"), log: o.Client.log,
+		options: o, log: o.Client.log,
 		wake: make(chan struct{}, 1),
 		runs: map[uuid.UUID]*watched{}, dirty: map[uuid.UUID]struct{}{},
 	}, nil
+}
+
+// client is whom to ask with now, with slots of the watcher's own.
+func (w *Watcher) client() *Client {
+	client := w.options.Client
+	if w.options.Choose != nil {
+		if chosen := w.options.Choose(); chosen != nil {
+			client = chosen
+		}
+	}
+	return client.Route("prefectclient.Watcher")
 }
 
 // ErrWatcherClosed is what those learn who watch when the watcher is closed.

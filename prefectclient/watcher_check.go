@@ -107,7 +107,7 @@ func (w *Watcher) batch() (ids []uuid.UUID) {
 // the server gave no answer.
 func (w *Watcher) read(ctx context.Context, ids []uuid.UUID) bool {
 	if len(ids) == 1 {
-		run, err := w.client.FlowRun(ctx, ids[0])
+		run, err := w.client().FlowRun(ctx, ids[0])
 		switch {
 		case ReasonOf(err) == ReasonNotFound:
 			w.tell(ids[0], FlowRun{}, err)
@@ -116,7 +116,7 @@ func (w *Watcher) read(ctx context.Context, ids []uuid.UUID) bool {
 		}
 		return err == nil || ReasonOf(err) == ReasonNotFound
 	}
-	runs, err := w.client.flowRuns(ctx, ids)
+	runs, err := w.client().flowRuns(ctx, ids)
 	if err != nil {
 		return false
 	}
