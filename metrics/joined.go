@@ -26,7 +26,8 @@ func issuerKeys(p *plugin.Process) map[string]token.KeyStats {
 	return issuers
 }
 
-// prefectServer is all configurations of one server.
+// prefectServer is all API addresses at one server: Prefect Cloud has one for
+// each workspace.
 type prefectServer struct {
 	breakers              map[string]int // by state
 	calls, waiting, limit int

@@ -119,7 +119,7 @@ func (m *Metrics) keys(s Sources) {
 
 // servers are the Prefect servers and the plugin server itself.
 func (m *Metrics) servers(s Sources) {
-	breakers := m.reading(prometheus.GaugeValue, "prefect_breakers", "Breakers by their state, one for each configuration of a server; open: the server is left alone.", "server", "state")
+	breakers := m.reading(prometheus.GaugeValue, "prefect_breakers", "Breakers by their state, one for each API address at a server; open: the server is left alone.", "server", "state")
 	calls := m.reading(prometheus.GaugeValue, "prefect_calls", "Calls under way at a Prefect server.", "server")
 	limit := m.reading(prometheus.GaugeValue, "prefect_calls_limit", "Calls that may be under way at a Prefect server (max_concurrent).", "server")
 	waiting := m.reading(prometheus.GaugeValue, "prefect_calls_waiting", "Calls that wait for their turn at a Prefect server.", "server")

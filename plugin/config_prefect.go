@@ -17,7 +17,7 @@ type PrefectConfig struct {
 
 	UIURL                 string `json:"ui_url" kong:"referenceable" doc:"Where people open Prefect's UI, for the links in answers. Default: api_url without its /api, or Prefect Cloud's page of the workspace."`
 	TimeoutMS             int    `json:"timeout_ms" kong:"between=100:45000" default:"20000" doc:"How long one trigger may take with all its retries, in milliseconds. Kong waits 60 s."`
-	MaxConcurrent         int    `json:"max_concurrent" kong:"between=1:1024" default:"64" doc:"How many calls may be under way at this server at once, over all routes that use it with these settings."`
+	MaxConcurrent         int    `json:"max_concurrent" kong:"between=1:1024" default:"64" doc:"How many calls may be under way at this server at once, over all routes that set the same number; a route with another number has slots of its own."`
 	MaxConcurrentPerRoute int    `json:"max_concurrent_per_route" kong:"between=1:1024" default:"32" doc:"How many of them one deployment's calls may take, so that one that is slow leaves room for the others."`
 }
 

@@ -55,6 +55,13 @@ func (d *deliveries) news(c PrefectConfig) (wake chan struct{}, first, changed b
 	return d.wakes[c.APIURL], first, changed
 }
 
+// has says whether the server has a deliverer.
+func (d *deliveries) has(server string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.wakes[server] != nil
+}
+
 // deliver begins to deliver to a server.
 func (p *Process) deliver(c PrefectConfig) {
 	wake, first, changed := p.deliveries.news(c)

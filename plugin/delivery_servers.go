@@ -68,7 +68,7 @@ func (p *Process) ResumeDelivery() {
 			return
 		}
 		for server, c := range known {
-			if p.clientOf(server) != nil {
+			if p.deliveries.has(server) {
 				continue // a route was faster, and knows better
 			}
 			if _, err := p.prefect(c); err != nil {

@@ -158,12 +158,12 @@ func (h *audited) Broken() bool {
 }
 
 // PrefectStats tells how the process stands with its Prefect servers, one
-// entry for each configuration of one.
+// entry for each API's address.
 func (p *Process) PrefectStats() []prefectclient.Stats {
 	p.mu.Lock()
-	clients := make([]*prefectclient.Client, 0, len(p.clients))
-	for _, c := range p.clients {
-		clients = append(clients, c)
+	clients := make([]*prefectclient.Client, 0, len(p.servers))
+	for _, s := range p.servers {
+		clients = append(clients, s.client())
 	}
 	p.mu.Unlock()
 	all := make([]prefectclient.Stats, len(clients))

@@ -75,9 +75,3 @@ func (p *Process) Watch(server, runID string, ended func()) error {
 	_, err = runs.Notify(id, func(prefectclient.FlowRun, error) { ended() })
 	return err
 }
-
-func (p *Process) clientOf(server string) *prefectclient.Client {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.servers[server]
-}

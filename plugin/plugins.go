@@ -69,10 +69,8 @@ type Process struct {
 
 	mu      sync.Mutex
 	clients map[prefectKey]*prefectclient.Client
-	// watchers are the subscriptions, one for each API address.
-	watchers map[string]watcher
-	// servers are the newest client for each API address.
-	servers map[string]*prefectclient.Client
+	// servers are by the normal form of their API's address.
+	servers map[string]*prefectServer
 	// policies are the triggers', by their text: routes with the same one
 	// share it.
 	policies map[string]*policy.Policy
@@ -88,8 +86,7 @@ func NewProcess(log *slog.Logger) *Process {
 
 		consumers: newConsumers(),
 		clients:   map[prefectKey]*prefectclient.Client{},
-		servers:   map[string]*prefectclient.Client{},
-		watchers:  map[string]watcher{},
+		servers:   map[string]*prefectServer{},
 	}
 	p.Keys = token.NewKeyCache(token.KeyCacheOptions{Logger: log, OnChange: p.keysChanged})
 	return p
@@ -103,11 +100,11 @@ func (p *Process) TokenCacheStats() token.CacheStats { return p.tokenCache.Stats
 func (p *Process) Close() {
 	p.EndDelivery()
 	p.Keys.Close()
+	for _, w := range p.takeWatchers() {
+		w.Close() // it asks for a client meanwhile, so mu must be free
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, w := range p.watchers {
-		w.runs.Close()
-	}
 	for _, c := range p.clients {
 		c.Close()
 	}

@@ -27,7 +27,8 @@ func keyOf(c PrefectConfig) (prefectKey, error) {
 }
 
 // prefect gives the client for a configuration. Routes with the same one share
-// it, and with it connections, breaker and slots.
+// it and its connections; the breaker and the slots are shared by all clients
+// of a server.
 func (p *Process) prefect(c PrefectConfig) (*prefectclient.Client, error) {
 	key, err := keyOf(c)
 	if err != nil {
@@ -42,8 +43,9 @@ func (p *Process) prefect(c PrefectConfig) (*prefectclient.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	server := p.serverOf(c.APIURL)
 	client, err := prefectclient.New(prefectclient.Options{
-		APIURL: c.APIURL, Credentials: credentials, UserAgent: "kong-prefect/" + Version,
+		APIURL: c.APIURL, Beside: server.client(), Credentials: credentials, UserAgent: "kong-prefect/" + Version,
 		Deadline:      time.Duration(c.TimeoutMS) * time.Millisecond,
 		MaxConcurrent: c.MaxConcurrent, MaxConcurrentPerRoute: c.MaxConcurrentPerRoute,
 		Logger: p.log, OnEvent: p.prefectEvent, OnSent: p.sent, Withhold: p.Withhold,
@@ -51,15 +53,17 @@ func (p *Process) prefect(c PrefectConfig) (*prefectclient.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	for old := range p.clients {
+	for old, dropped := range p.clients {
 		if len(p.clients) < maxPrefects {
 			break
 		}
 		// Routes that hold it go on with it; it is only no longer shared.
 		delete(p.clients, old)
+		p.serverOf(dropped.APIURL()).drop(dropped)
 	}
 	p.clients[key] = client
-	p.servers[c.APIURL] = client
+	server.clients = append(server.clients, client)
+	p.servers[prefectclient.NormalURL(c.APIURL)] = server
 	return client, nil
 }
 

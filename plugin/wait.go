@@ -20,29 +20,6 @@ const (
 	statusRetryAfter = 5 * time.Second
 )
 
-// watcher is the process's one subscription to a Prefect server.
-type watcher struct {
-	client *prefectclient.Client
-	runs   *prefectclient.Watcher
-}
-
-// watcher gives the watcher of the server, with the newest client for it. One
-// with an older client ends by itself when nobody waits there any more.
-func (p *Process) watcher(apiURL string) (*prefectclient.Watcher, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	client, held := p.servers[apiURL], p.watchers[apiURL]
-	if held.runs != nil && held.client == client {
-		return held.runs, nil
-	}
-	runs, err := prefectclient.NewWatcher(prefectclient.WatcherOptions{Client: client})
-	if err != nil {
-		return nil, err
-	}
-	p.watchers[apiURL] = watcher{client, runs}
-	return runs, nil
-}
-
 // answerInTime answers with the run that Prefect has. Where the route or the
 // caller wants to wait, it is the run in its final state, or 202 and the link
 // to its status when time ran out.
