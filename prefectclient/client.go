@@ -178,7 +178,7 @@ func New(o Options) (*Client, error) {
 		problems = append(problems, errors.New("TLS: can't be combined with Transport"))
 	}
 	if o.Beside != nil && err == nil && o.Beside.base.String() != base.String() {
-		problems = append(problems, errors.New("Beside: is a client of another server"))
+		problems = append(problems, errors.New("the client in Beside is of another server"))
 	}
 	if checked, ok := o.Credentials.(interface{ check() error }); ok {
 		if err := checked.check(); err != nil {
