@@ -30,8 +30,10 @@ type frameReader struct {
 	buf []byte
 }
 
+// newFrameReader reads ahead by 4 KB, for as long as the connection lives: the
+// answers of most events. What is longer is read around that buffer.
 func newFrameReader(r io.Reader) *frameReader {
-	return &frameReader{r: bufio.NewReaderSize(r, 16<<10)}
+	return &frameReader{r: bufio.NewReader(r)}
 }
 
 // reset forgets the frames read so far: slices given out before are invalid.
