@@ -25,10 +25,11 @@ func newLink(conn net.Conn) *link {
 	return l
 }
 
-// close ends the connection and what its event still does.
+// close ends the connection and what its event still does, in this order: a
+// handler that gives up since it was told to must not be heard any more.
 func (l *link) close() {
-	l.end()
 	_ = l.conn.Close()
+	l.end()
 }
 
 // goodbyeTime is how long Kong may take to close a connection that it was told
