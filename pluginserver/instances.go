@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,12 +81,17 @@ func newInstances(compile func(p *Plugin, config []byte) Handler, now func() tim
 	}
 }
 
+// idsPerMilli is how far the ids of two processes lie apart for each
+// millisecond between their starts. The range comes round after 2^31/3277 ms,
+// eleven minutes, and then by steps that are no multiple of it.
+const idsPerMilli = 3277
+
 // firstID gives each process ids of its own: at a reload the workers of the
 // old generation reach the new process with ids of the old one, and must not
-// hit another configuration by chance. A process that starts a second later
-// begins 65,536 ids further on, more than any process starts in a second.
+// hit another configuration. Milliseconds, for a process that ends at once is
+// followed by the next within the same second.
 func firstID(t time.Time) int32 {
-	return int32(t.Unix()&0x7fff) << 16
+	return int32((t.UnixMilli() * idsPerMilli) & math.MaxInt32)
 }
 
 // start makes an instance and returns its id.

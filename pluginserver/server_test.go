@@ -263,9 +263,24 @@ func TestInstancesOfOneConfigurationShareAHandler(t *testing.T) {
 	s.close(c)
 	require.Empty(t, s.handlers)
 	require.Empty(t, s.byID)
+}
 
-	now = now.Add(time.Second)
-	require.Greater(t, newInstances(compilePlain, func() time.Time { return now }).start(p, nil), c+60_000, "another process has other ids")
+// A worker that outlives a process must not reach another configuration in the
+// next one by an id that both gave.
+func TestProcessesShareNoInstanceIDs(t *testing.T) {
+	t.Parallel()
+	const instances = 3000 // of each process, at least
+	first := time.UnixMilli(1_800_000_000_123)
+	for name, between := range map[string]time.Duration{
+		"a millisecond": time.Millisecond, "within a second": 20 * time.Millisecond, "a second": time.Second,
+		"a reload's six seconds": 6 * time.Second, "ten minutes": 10 * time.Minute, "nine hours": 1 << 15 * time.Second,
+	} {
+		t.Run(name, func(t *testing.T) {
+			apart := int64(firstID(first.Add(between))) - int64(firstID(first))
+			apart = min((apart+1<<31)%(1<<31), (1<<31-apart)%(1<<31))
+			require.Greater(t, apart, int64(instances))
+		})
+	}
 }
 
 func TestInstancesAreBounded(t *testing.T) {
