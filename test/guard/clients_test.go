@@ -179,9 +179,10 @@ func TestClientsOnALockedServer(t *testing.T) {
 		}, time.Minute, 200*time.Millisecond, "%s", server.Logs())
 		out := x.must(t, s.apiKey(t, "svc-runner"), "python", testdata(t, "run.py"), "served/here", `{"x": 21}`)
 		require.Contains(t, out, "Completed", server.Logs())
-		lines, err := s.locked.RunLogs(t.Context(), runID.FindString(out))
-		require.NoError(t, err)
-		require.Contains(t, strings.Join(lines, "\n"), "doubled: 42")
+		require.Eventually(t, func() bool { // logs come in batches
+			lines, err := s.locked.RunLogs(t.Context(), runID.FindString(out))
+			return err == nil && strings.Contains(strings.Join(lines, "\n"), "doubled: 42")
+		}, time.Minute, 200*time.Millisecond, "%s", server.Logs())
 
 		var deployment struct {
 			Labels map[string]any

@@ -247,6 +247,12 @@ func (l *load) wait(t *testing.T, n int64) {
 	require.Eventually(t, func() bool { return l.requests.Load() >= from+n }, testLimit, timeStep)
 }
 
+// waitUntilRepeated returns when the workers have met a process that doesn't know their instances.
+func (l *load) waitUntilRepeated(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool { return l.repeated.Load() > 0 }, testLimit, timeStep)
+}
+
 func newLoad(t *testing.T) (*load, context.Context) {
 	ctx, stop := context.WithCancel(t.Context())
 	l := &load{stop: stop}
