@@ -235,6 +235,19 @@ func TestAProcessThatDiesIsStartedAgain(t *testing.T) {
 	require.NotContains(t, string(out), "HOME=", "the environment holds nothing but PWD")
 }
 
+// A worker that ends starts no process again: it would take the path from the next worker's, and be gone soon.
+func TestAProcessOfAWorkerThatEndsIsNotStartedAgain(t *testing.T) {
+	t.Parallel()
+	v := startSupervisor(PluginServer{Name: "p", StartCmd: "/bin/true"}, Settings{Env: os.LookupEnv}, newLogger(io.Discard, "debug"))
+	v.retired.Store(true)
+	select {
+	case <-v.done:
+	case <-time.After(10 * time.Second):
+		v.close()
+		require.Fail(t, "it is started again and again")
+	}
+}
+
 func TestWhatCannotBeHonouredIsRefusedByName(t *testing.T) {
 	t.Parallel()
 	_, err := SettingsFromEnv([]string{"KONG_DATABASE=postgres", "KONG_PREFIX=/p", "KONG_ROLE=data_plane", "KONG_FANCY=1", "KONG_PROXY_LISTEN=0.0.0.0:8443 ssl", "KONG_TRUSTED_IPS=all"})

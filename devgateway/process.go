@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -46,9 +47,12 @@ type supervisor struct {
 	server PluginServer
 	env    []string
 	log    *logger
-	stop   chan struct{}
-	done   chan struct{}
-	once   sync.Once
+	// retired: a worker that ends starts no process again, which would take
+	// the path from its successor's. Source: kong/runloop/plugin_servers.
+	retired atomic.Bool
+	stop    chan struct{}
+	done    chan struct{}
+	once    sync.Once
 }
 
 // startSupervisor starts the command with an environment that holds nothing
@@ -78,12 +82,15 @@ func (s *supervisor) run() {
 	for {
 		next := time.After(respawnAfter)
 		s.log.kong("notice", "[pluginserver] starting pluginserver process for %s", s.server.Name)
-		if stopped := s.runOnce(); stopped {
+		if stopped := s.runOnce(); stopped || s.retired.Load() {
 			return
 		}
 		select {
 		case <-next:
 		case <-s.stop:
+			return
+		}
+		if s.retired.Load() {
 			return
 		}
 	}

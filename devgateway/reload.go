@@ -16,6 +16,9 @@ func (gw *Gateway) Reload() error {
 	}
 	gw.mu.Lock()
 	old, oldWorkers := gw.supervisors, gw.workers
+	for _, s := range old {
+		s.retired.Store(true)
+	}
 	gw.supervisors = gw.startServers()
 	gw.workers = gw.newWorkers()
 	gw.generation = gen
