@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/kong-prefect/kong-prefect/audit"
+	"github.com/kong-prefect/kong-prefect/claims"
 	"github.com/kong-prefect/kong-prefect/guard"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
 	"github.com/kong-prefect/kong-prefect/prefectclient"
@@ -101,9 +102,17 @@ func (t *trail) caller(o order, c AuditConfig) {
 	t.event.Roles = o.caller.Roles
 	t.event.RequestID = o.requestID
 	t.event.Method = o.method
-	t.event.Basis = audit.BasisOf(o.caller.Identity, requestOf(o.parent))
+	t.event.Basis = t.basis(o.caller.Identity, "") // targeted knows the parent
 	t.event.TraceID = traceID(o.traceparent)
 	t.event.SourceAddress = o.address
+}
+
+// basis is what roles are given by; nobody reads it where nothing is recorded.
+func (t *trail) basis(caller claims.Identity, parentRequest string) *audit.Basis {
+	if t.log == nil {
+		return nil
+	}
+	return audit.BasisOf(caller, parentRequest)
 }
 
 // requestOf is the request that made the run which asks.
@@ -130,7 +139,7 @@ func (t *trail) passing(ctx context.Context, e *pluginserver.Event, r guard.Requ
 	t.config = AuditConfig{Required: c.Required, Durable: c.Durable}
 	t.event.Caller = audit.CallerOf(r.Caller)
 	t.event.Roles, t.event.RequestID, t.event.Method = r.Roles, r.RequestID, r.Method
-	t.event.Basis, t.event.Path = audit.BasisOf(r.Caller, requestOf(r.Parent)), r.Path
+	t.event.Basis, t.event.Path = t.basis(r.Caller, requestOf(r.Parent)), r.Path
 	t.event.Detail = r.Method + " " + r.Path
 	t.event.Prefect = server
 	t.event.TraceID = traceID(r.Traceparent)
