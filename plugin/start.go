@@ -118,6 +118,9 @@ func (h *trigger) wanted(o order, d *resolved, body map[string]any) (w wanted, p
 	if len(h.bindings.All()) > 0 {
 		violations = append(violations, policy.Forbidden(parameters)...)
 	}
+	if slices.ContainsFunc(violations, func(v policy.Violation) bool { return v.Reason == policy.ReasonLimit }) {
+		return w, problemOf(violations) // a closer look would cost what the limits are for
+	}
 	w.run = d.run("", parameters)
 	w.parameters, w.asked = w.run.Parameters, parameters
 	if len(run) > 0 {

@@ -204,6 +204,7 @@ func TestWhatCallersMayNotSend(t *testing.T) {
 	const open = `"deployment":"report/prod","allow_roles":["runner"]`
 	const bound = `"deployment":"report/prod","allow_roles":["runner"],"parameters":[{"name":"region","from":"body"},
 		{"name":"limit","from":"query"},{"name":"by","from":"claim","path":"email"},{"name":"dry","from":"fixed","value":"true"}]`
+	const limited = `"deployment":"report/prod","allow_roles":["runner"],"parameters":[{"name":"region","from":"body"},{"name":"ids","from":"body"},{"name":"limit","from":"query"}]`
 	for name, c := range map[string]struct {
 		configuration, query, body, code string
 		violations                       string // pointer code, in order
@@ -226,6 +227,7 @@ func TestWhatCallersMayNotSend(t *testing.T) {
 		"no number in the query":  {bound, "limit=many", `{"region":"x"}`, "parameters_invalid", "/limit parameters_invalid,/limit parameters_invalid"},
 		"spaces about a number":   {bound, "limit= 1", `{"region":"x"}`, "parameters_invalid", "/limit parameters_invalid,/limit parameters_invalid"},
 		"too deep":                {open, "", `{"region":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, "parameters_over_limit", ""},
+		"numbers without an end":  {limited, "limit=1e999999999", `{"region":"x","ids":[1e1000000]}`, "parameters_over_limit", "/ids/0 parameters_over_limit,/limit parameters_over_limit"},
 		"too large for Prefect":   {open, "", `{"region":"` + strings.Repeat("x", 600<<10) + `"}`, "parameters_over_limit", " parameters_over_limit"},
 	} {
 		t.Run(name, func(t *testing.T) {

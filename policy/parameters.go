@@ -20,6 +20,9 @@ const (
 	MaxParameterDepth  = 32
 	MaxParameterValues = 10_000
 	MaxParametersBytes = 512 << 10 // what Prefect takes
+	// maxNumber bounds a number's characters, and the power of ten in it:
+	// whoever computes with it exactly writes out every digit.
+	maxNumber = 1000
 )
 
 // hydration is the key by which Prefect turns a value into something else: it
@@ -73,7 +76,31 @@ func (w *walker) visit(at string, v any, depth int) {
 		for i, item := range v {
 			w.visit(pointerTo(at, i), item, depth+1)
 		}
+	case json.Number:
+		if tooLarge(v.String()) {
+			w.violations = append(w.violations, Violation{at, "is a number that is too large, or has too many digits", ReasonLimit})
+		}
 	}
+}
+
+// tooLarge tells numbers over the limit, and those that are infinite to
+// Prefect, which reads what has a fraction or an exponent as a double.
+func tooLarge(number string) bool {
+	if len(number) > maxNumber {
+		return true
+	}
+	if !strings.ContainsAny(number, ".eE") {
+		return false
+	}
+	if _, err := strconv.ParseFloat(number, 64); err != nil {
+		return true
+	}
+	at := strings.IndexAny(number, "eE")
+	if at < 0 {
+		return false
+	}
+	exponent, err := strconv.Atoi(number[at+1:])
+	return err != nil || exponent > maxNumber || exponent < -maxNumber
 }
 
 func pointerTo(at string, i int) string { return at + "/" + strconv.Itoa(i) }

@@ -215,6 +215,8 @@ func TestForbidden(t *testing.T) {
 		"deep":       {`{"a":[0,{"b":{"__prefect_kind":"workspace_variable","variable_name":"x"}}]}`, []string{"/a/1/b/__prefect_kind"}},
 		"twice":      {`{"a":{"__prefect_kind":1},"b":{"__prefect_kind":2}}`, []string{"/a/__prefect_kind", "/b/__prefect_kind"}},
 		"too deep":   {`{"a":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, []string{"/a" + strings.Repeat("/0", 32)}},
+		"numbers":    {`{"a":[1e308,-1.5E+3,5e-324,0.0,` + strings.Repeat("9", 1000) + `]}`, nil},
+		"too large":  {`{"a":[1e309,-1e999999999,1e-999999,0e1000000,1.` + strings.Repeat("0", 1000) + `,` + strings.Repeat("9", 1001) + `]}`, []string{"/a/0", "/a/1", "/a/2", "/a/3", "/a/4", "/a/5"}},
 		"too many":   {`{"a":[` + strings.Repeat("0,", MaxParameterValues) + `0]}`, []string{"/a/9998"}},
 	} {
 		t.Run(name, func(t *testing.T) {
