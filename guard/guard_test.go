@@ -132,7 +132,11 @@ const (
 
 func TestBodies(t *testing.T) {
 	t.Parallel()
-	g := newGuard(t, &fakePrefect{createdBy: map[uuid.UUID]uuid.UUID{uuid.MustParse(someID): bobID}})
+	grants := []Grant{{Role: "automator", Permissions: []string{"manage_automations", PermissionRunDeployments}}}
+	for _, role := range BuiltinRoles() {
+		grants = append(grants, Grant{Role: role})
+	}
+	g := newGuard(t, &fakePrefect{createdBy: map[uuid.UUID]uuid.UUID{uuid.MustParse(someID): bobID}}, grants...)
 	for name, c := range map[string]struct {
 		role, method, path, body string
 		reason, permission       string // empty: it passes
@@ -156,6 +160,9 @@ func TestBodies(t *testing.T) {
 		"somebody's tag":                  {"owner", "POST", start, `{"tags":["caller:root"]}`, ReasonFieldNotAllowed, ""},
 		"the gateway's label":             {"owner", "POST", start, `{"labels":{"kong-prefect.subject":"root"}}`, ReasonFieldNotAllowed, ""},
 		"the gateway's context":           {"owner", "POST", start, `{"context":{"kong_prefect":{}}}`, ReasonFieldNotAllowed, ""},
+		"another run's task":              {"runner", "POST", start, `{"parent_task_run_id":"` + payID + `"}`, ReasonFieldNotAllowed, PermissionExecuteRuns},
+		"another run's task, in bulk":     {"runner", "POST", start + "/bulk", `[{"parent_task_run_id":"` + payID + `"}]`, ReasonFieldNotAllowed, PermissionExecuteRuns},
+		"the task of a flow that runs":    {"developer", "POST", start, `{"parent_task_run_id":"` + payID + `"}`, "", ""},
 		"an unknown field":                {"owner", "POST", start, `{"created_by":{"id":"x"}}`, ReasonFieldNotAllowed, ""},
 		"a field twice":                   {"owner", "POST", start, `{"tags":[],"tags":["caller:root"]}`, ReasonBodyUnreadable, ""},
 		"no JSON":                         {"owner", "POST", start, `name=x`, ReasonBodyUnreadable, ""},
@@ -190,6 +197,8 @@ func TestBodies(t *testing.T) {
 		"a task's event":                  {"worker", "POST", "/events", `[{"event":"prefect.task-run.Completed"}]`, "", ""},
 		"an event as a runner":            {"runner", "POST", "/events", `[]`, ReasonPermissionMissing, "emit_events"},
 		"an automation":                   {"developer", "POST", "/automations/", `{"name":"a","actions":[{"type":"run-deployment","deployment_id":"x"}]}`, "", ""},
+		"a variable by an automation":     {"automator", "POST", "/automations/", `{"actions":[{"type":"run-deployment","parameters":{"a":[{"__prefect_kind":"workspace_variable","variable_name":"x"}]}}]}`, ReasonFieldNotAllowed, "see_variables"},
+		"an automation's own templates":   {"automator", "POST", "/automations/", `{"actions":[{"type":"run-deployment","parameters":{"a":"{{ event.id }}","b":{"__prefect_kind":"jinja","template":"{{ event.id }}"}}}]}`, "", ""},
 		"an automation that nobody knows": {"owner", "POST", "/automations/", `{"actions":[{"type":"run-anything"}]}`, ReasonFieldNotAllowed, ""},
 		"a deployment":                    {"developer", "POST", "/deployments/", `{"name":"d","flow_id":"x","job_variables":{"env":{}}}`, "", ""},
 		"a deployment with a variable":    {"developer", "PATCH", "/deployments/" + reportID, `{"parameters":{"a":{"__prefect_kind":"jinja","template":"x"}}}`, ReasonFieldNotAllowed, ""},
@@ -278,6 +287,11 @@ func TestOnesOwnRun(t *testing.T) {
 	}
 	_, refusal := ask(t, g, "runner", "POST", "/flow_runs/"+someID+"/resume", `{}`)
 	require.Nil(t, refusal)
+	_, refusal = ask(t, g, "runner", "POST", "/flow_runs/"+someID+"/resume", `{"run_input":{"a":{"__prefect_kind":"json","value":"1"}}}`)
+	require.Nil(t, refusal)
+	_, refusal = ask(t, g, "runner", "POST", "/flow_runs/"+someID+"/resume", `{"run_input":{"a":[{"__prefect_kind":"workspace_variable","variable_name":"x"}]}}`)
+	require.NotNil(t, refusal, "the server would put the variable into the run's input")
+	require.Equal(t, "see_variables", refusal.Permission)
 	f.down = true
 	_, refusal = ask(t, g, "runner", "POST", state, `{"state":{"type":"CANCELLING"}}`)
 	require.Equal(t, ReasonLimitUnresolved, refusal.Reason)

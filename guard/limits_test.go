@@ -107,6 +107,20 @@ func TestLimitsOfTwoPermissionsAreBothKept(t *testing.T) {
 	}
 }
 
+// A run sets the states of the task that it names as its parent.
+func TestALimitedCallersRunIsUnderATaskOfTheirsAlone(t *testing.T) {
+	t.Parallel()
+	for flow, passes := range map[string]bool{"report": true, "load": false} {
+		g := limitedTo(t, &fakePrefect{}, Limit{Flows: []string{flow}}) // every task is one of report/prod
+		id := map[string]string{"report": reportID, "load": loadID}[flow]
+		_, refusal := ask(t, g, "developer", "POST", "/deployments/"+id+"/create_flow_run", `{"parent_task_run_id":"`+someID+`"}`)
+		require.Equal(t, passes, refusal == nil, flow)
+		if !passes {
+			require.Equal(t, ReasonOutOfLimit, refusal.Reason)
+		}
+	}
+}
+
 func TestNoLimitIsResolvedWithoutPrefect(t *testing.T) {
 	t.Parallel()
 	f := &fakePrefect{down: true}

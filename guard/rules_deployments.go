@@ -142,5 +142,10 @@ func (c *check) action(v any, at string) error {
 	if !empty(o["job_variables"]) && !c.has(PermissionOverrideRuns) {
 		return fieldNeeds(at+"/job_variables", PermissionOverrideRuns, "the deployment decides this")
 	}
+	// Templates are what automations are for: they know the event, and nothing
+	// that is secret.
+	if readsVariable(o["parameters"]) && !c.has(seeVariables) {
+		return fieldNeeds(at+"/parameters", seeVariables, "the server would read a variable for you")
+	}
 	return nil
 }

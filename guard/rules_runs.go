@@ -84,6 +84,9 @@ func (c *check) startOne(o map[string]any, at string, d prefectclient.Deployment
 	if err := c.newState(o, at, "SCHEDULED"); err != nil {
 		return err
 	}
+	if err := c.parentTask(o, at); err != nil {
+		return err
+	}
 	if err := c.refuseHydration(o["parameters"], at+"/parameters"); err != nil {
 		return err
 	}
@@ -104,6 +107,28 @@ func (c *check) startOne(o map[string]any, at string, d prefectclient.Deployment
 		FlowID: d.FlowID, DeploymentID: d.ID, IdempotencyKey: key,
 		Parameters: complete, ServerParameters: append(server, rendered(given)...),
 	})
+}
+
+// parentTask takes the task run that is to be the run's parent from who may set
+// its states, and sees it: each state of the run becomes the task's, by force.
+// Source: prefect/server/orchestration/global_policy.py, UpdateSubflowParentTask.
+func (c *check) parentTask(o map[string]any, at string) error {
+	const name = "parent_task_run_id"
+	id, err := text(o, name, at)
+	if err != nil || id == "" {
+		return err
+	}
+	if !c.has(PermissionExecuteRuns) {
+		return fieldNeeds(at+"/"+name, PermissionExecuteRuns, "the task would take over each state of this run")
+	}
+	if !c.limited() {
+		return nil
+	}
+	seen, err := c.guard.sight.of(c.ctx, c.limits)
+	if err != nil {
+		return askFailed(err)
+	}
+	return c.allTheirs("task_run", []string{id}, seen)
 }
 
 func parametersOf(o map[string]any, at string) (map[string]any, error) {
@@ -310,8 +335,12 @@ func (c *check) mayset(o map[string]any, executor bool) error {
 	return nil
 }
 
-// ownRun is what people do to runs they started: resume, answer.
+// ownRun is what people do to runs they started: resume, answer. The server
+// hydrates what a run is resumed with.
 func ownRun(c *check) error {
+	if err := c.refuseHydration(c.value, ""); err != nil {
+		return err
+	}
 	if c.hasHere(PermissionExecuteRuns) || c.hasHere(PermissionChangeRuns) {
 		return nil
 	}

@@ -85,6 +85,13 @@ func TestSideDoors(t *testing.T) {
 	id := s.deploymentID(t, "refresh-customer", "prod")
 	others := s.newRun(t, "svc-runner2")
 	start := "/deployments/" + id + "/create_flow_run"
+	var task struct {
+		ID        string
+		StateType string `json:"state_type"`
+	}
+	require.NoError(t, s.locked.Post(t.Context(), "/task_runs/", map[string]any{
+		"flow_run_id": others, "task_key": "t", "dynamic_key": "0", "state": map[string]any{"type": "RUNNING"},
+	}, &task))
 	doors := []struct {
 		name, method, path, body string
 		open                     string // roles that may, by name
@@ -100,6 +107,7 @@ func TestSideDoors(t *testing.T) {
 		{"another caller's tag", "POST", start, `{"tags":["caller:root"]}`, ""},
 		{"another caller's tag, disguised", "POST", start, `{"tags":["Caller\u200b:root"]}`, ""},
 		{"another caller's context", "POST", start, `{"context":{"kong_prefect":{"caller":{"subject":"root"}}}}`, ""},
+		{"set the states of another run's task", "POST", start, `{"parent_task_run_id":"` + task.ID + `"}`, "developer owner"},
 		{"created_by in the body", "POST", start, `{"created_by":{"id":"x","type":"USER","display_value":"root"}}`, ""},
 		{"the same in bulk", "POST", start + "/bulk", `[{"state":{"type":"COMPLETED"}}]`, ""},
 		{"fabricate a run", "POST", "/flow_runs/", `{"flow_id":"` + uuid.NewString() + `","state":{"type":"COMPLETED"}}`, ""},
@@ -142,6 +150,15 @@ func TestSideDoors(t *testing.T) {
 	require.Contains(t, run.Tags, "caller:svc-runner2")
 	require.Equal(t, "svc-runner2", run.Labels["kong-prefect.subject"])
 
+	require.NoError(t, s.locked.Get(t.Context(), "/task_runs/"+task.ID, &task))
+	require.Equal(t, "SCHEDULED", task.StateType, "a run's parent takes over its states: that is why")
+
+	t.Run("a variable by resuming one's own run", func(t *testing.T) {
+		got := s.send(t, call{as: "svc-runner2", method: "POST", path: "/flow_runs/" + others + "/resume", body: `{"run_input":{"a":{"__prefect_kind":"workspace_variable","variable_name":"x"}}}`})
+		require.Equal(t, "field_not_allowed", got.refusedBy(), got.body)
+		got = s.send(t, call{as: "svc-runner2", method: "POST", path: "/flow_runs/" + others + "/resume", body: `{"run_input":{"a":{"__prefect_kind":"json","value":"1"}}}`})
+		require.Empty(t, got.refusedBy(), got.body)
+	})
 	t.Run("the same key from two callers", func(t *testing.T) {
 		one := s.created(t, "svc-runner", "POST", start, `{"idempotency_key":"k1"}`, nil)
 		again := s.created(t, "svc-runner", "POST", start, `{"idempotency_key":"k1"}`, nil)
