@@ -38,7 +38,7 @@ const (
 	// The log itself.
 	ProcessStarted Type = "process.started"
 	ProcessStopped Type = "process.stopped"
-	Recovered      Type = "log.recovered" // the process before died while it wrote
+	Recovered      Type = "log.recovered" // the process before died while it wrote, or records are gone
 	Checkpoint     Type = "checkpoint"    // with Signature over all records before it
 )
 

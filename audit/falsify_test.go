@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -153,6 +154,28 @@ func TestFalsificationsOfFilesAreFound(t *testing.T) {
 			require.NoError(t, os.Rename(files[2], files[1]))
 			require.NoError(t, os.Rename(files[1]+".x", files[2]))
 		}, audit.DefectMissing},
+		{"the checkpoints are left out, that beside the log too", func(t *testing.T, dir string) {
+			for _, path := range append(sealed(t, dir), filepath.Join(dir, "current.jsonl")) {
+				require.NoError(t, os.Remove(path))
+			}
+			require.NoError(t, os.Remove(filepath.Join(dir, "checkpoint.json")))
+			lines := rechain([][]byte{[]byte(`{"seq":1,"prev":"0","v":1,"time":"2026-01-01T00:00:00Z","type":"process.started"}`)})
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "current.jsonl"), append(lines[0], '\n'), 0o600))
+		}, audit.DefectUnsigned},
+		{"far more is put in than may be unsigned", func(t *testing.T, dir string) {
+			path := filepath.Join(dir, "current.jsonl")
+			data, err := os.ReadFile(path)
+			require.NoError(t, err)
+			last := data[bytes.LastIndexByte(data[:len(data)-1], '\n')+1 : len(data)-1]
+			var r audit.Record
+			require.NoError(t, json.Unmarshal(last, &r))
+			for i := range 10_001 {
+				sum := sha256.Sum256(last)
+				last = fmt.Appendf(nil, `{"seq":%d,"prev":"%x","v":1,"time":%q,"type":"run.created"}`, r.Seq+uint64(i)+1, sum, r.Time.Format(time.RFC3339))
+				data = append(append(data, last...), '\n')
+			}
+			require.NoError(t, os.WriteFile(path, data, 0o600))
+		}, audit.DefectUnsigned},
 		{"all is replaced by a stranger's log", func(t *testing.T, dir string) {
 			require.NoError(t, os.RemoveAll(dir))
 			require.NoError(t, os.Rename(fill(t, stranger), dir))
@@ -217,4 +240,90 @@ func TestRollBackIsFoundByACheckpointKeptElsewhere(t *testing.T) {
 	report, err := audit.Verify(dir, audit.VerifyOptions{Keys: k, Expect: elsewhere})
 	require.NoError(t, err)
 	require.Equal(t, audit.DefectTruncated, report.Defects[0].Code)
+}
+
+// What is missing stays visible: a process that goes on behind it doesn't begin a new chain, and so doesn't hide it.
+func TestWhatIsGoneStaysGoneForAll(t *testing.T) {
+	t.Parallel()
+	k := newKeys(t)
+	cut := func(t *testing.T, path string) {
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(path, bytes.Join(bytes.SplitAfter(data, []byte("\n"))[:9], nil), 0o600))
+	}
+	remove := func(t *testing.T, path string) { require.NoError(t, os.Remove(path)) }
+	for _, c := range []struct {
+		name  string
+		inUse bool
+		do    func(t *testing.T, path string)
+	}{
+		{"the file is removed while it is written to", true, remove},
+		{"the file is removed between two processes", false, remove},
+		{"the file is cut between two processes", false, cut},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			path := filepath.Join(dir, "current.jsonl")
+			log := open(t, audit.Options{Dir: dir, Signer: k, CheckpointRecords: 5})
+			for i := range 20 {
+				require.NoError(t, log.Append(t.Context(), event(i), true))
+			}
+			if !c.inUse {
+				require.NoError(t, log.Close())
+			}
+			last := records(t, dir)[len(records(t, dir))-1].Seq
+			c.do(t, path)
+			if !c.inUse {
+				log = open(t, audit.Options{Dir: dir, Signer: k})
+			}
+			require.NoError(t, log.Append(t.Context(), event(21), true))
+			require.NoError(t, log.Close())
+
+			report := verify(t, dir, k)
+			require.Len(t, report.Defects, 1, "%v", report.Defects)
+			require.Equal(t, audit.DefectMissing, report.Defects[0].Code)
+			require.Contains(t, report.Defects[0].What, fmt.Sprintf("to %d are", last))
+			require.Greater(t, report.Last, last)
+			told := slices.IndexFunc(records(t, dir), func(r audit.Record) bool { return r.Type == audit.Recovered })
+			require.Contains(t, records(t, dir)[told].Detail, "are gone")
+		})
+	}
+}
+
+// Whoever archives all sealed files at a moment when the current one is empty takes nothing from the chain.
+func TestChainGoesOnBehindWhatIsArchived(t *testing.T) {
+	t.Parallel()
+	dir, k := t.TempDir(), newKeys(t)
+	log := open(t, audit.Options{Dir: dir, Signer: k, MaxFileBytes: 1}) // each group of records is a file
+	require.NoError(t, log.Append(t.Context(), event(1), true))
+	require.NoError(t, log.Close())
+	all := records(t, dir)
+	next := all[len(all)-1].Seq + 1
+	files, err := filepath.Glob(filepath.Join(dir, "audit-*.jsonl"))
+	require.NoError(t, err)
+	for _, path := range files {
+		require.NoError(t, os.Remove(path))
+	}
+	log = open(t, audit.Options{Dir: dir, Signer: k})
+	require.NoError(t, log.Close())
+	report, err := audit.Verify(dir, audit.VerifyOptions{Keys: k, FirstSeq: next})
+	require.NoError(t, err)
+	require.Empty(t, report.Defects)
+	require.Equal(t, next, report.First)
+}
+
+// A checkpoint that isn't ours moves nothing: who can write to the folder can't spend all numbers.
+func TestForgedCheckpointMovesNothing(t *testing.T) {
+	t.Parallel()
+	dir, k, stranger := t.TempDir(), newKeys(t), newKeys(t)
+	other := t.TempDir()
+	log := open(t, audit.Options{Dir: other, Signer: stranger})
+	require.NoError(t, log.Close())
+	forged, err := os.ReadFile(filepath.Join(other, "checkpoint.json"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "checkpoint.json"), forged, 0o600))
+	log = open(t, audit.Options{Dir: dir, Signer: k})
+	require.NoError(t, log.Close())
+	require.Equal(t, uint64(1), records(t, dir)[0].Seq)
 }

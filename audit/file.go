@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -38,9 +39,14 @@ type chainFile struct {
 	current *os.File
 	size    int64 // of current, as far as at is true
 	at      position
+	// untold is what is wrong with the files, as long as the chain doesn't
+	// tell of it.
+	untold []string
 }
 
-func openChain(dir string, maxBytes int64) (*chainFile, error) {
+// openChain opens the chain, which was signed up to a place: it never goes on
+// before that.
+func openChain(dir string, maxBytes int64, signed position) (*chainFile, error) {
 	if err := os.MkdirAll(dir, folderMode); err != nil {
 		return nil, err
 	}
@@ -48,7 +54,7 @@ func openChain(dir string, maxBytes int64) (*chainFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &chainFile{dir: dir, maxBytes: maxBytes, lock: lock}, nil
+	return &chainFile{dir: dir, maxBytes: maxBytes, lock: lock, at: signed}, nil
 }
 
 func (f *chainFile) close() error {
@@ -61,16 +67,29 @@ func (f *chainFile) close() error {
 
 // locked runs do while no other process writes, with at the chain's true end.
 // The kernel lets go of the lock when a process dies.
-func (f *chainFile) locked(do func(torn []byte) error) error {
+func (f *chainFile) locked(do func() error) error {
 	if err := flock(f.lock, syscall.LOCK_EX); err != nil {
 		return fmt.Errorf("locking the audit: %w", err)
 	}
 	defer func() { _ = flock(f.lock, syscall.LOCK_UN) }()
-	torn, err := f.catchUp()
-	if err != nil {
+	known := f.at
+	if err := f.catchUp(); err != nil {
+		f.at = known
 		return err
 	}
-	return do(torn)
+	f.neverBack(known)
+	return do()
+}
+
+// neverBack keeps the chain's numbers: where files that were there are gone, it
+// goes on behind them, so that everybody sees the gap. A chain that began anew
+// would hide it.
+func (f *chainFile) neverBack(known position) {
+	if f.at.seq >= known.seq {
+		return
+	}
+	f.untold = append(f.untold, fmt.Sprintf("records %d to %d are gone: the files end before them", f.at.seq+1, known.seq))
+	f.at = known
 }
 
 func flock(file *os.File, how int) error {
@@ -81,43 +100,50 @@ func flock(file *os.File, how int) error {
 	}
 }
 
-// catchUp reads what other processes wrote since. torn is the incomplete line
-// of a process that died while it wrote; it is cut off.
-func (f *chainFile) catchUp() (torn []byte, err error) {
+// catchUp reads what other processes wrote since. The incomplete line of a
+// process that died while it wrote is cut off.
+func (f *chainFile) catchUp() error {
 	if err := f.reopen(); err != nil {
-		return nil, err
+		return err
 	}
 	info, err := f.current.Stat()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if info.Size() == f.size {
-		return nil, nil
+		return nil
 	}
 	if info.Size() < f.size {
-		return nil, fmt.Errorf("%s was cut while it was in use", f.current.Name())
+		return fmt.Errorf("%s was cut while it was in use", f.current.Name())
 	}
 	tail, err := f.tail(info.Size())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	whole := bytes.LastIndexByte(tail, '\n') + 1
-	torn = bytes.Clone(tail[whole:])
+	torn := tail[whole:]
 	if whole > 0 {
 		line := tail[bytes.LastIndexByte(tail[:whole-1], '\n')+1 : whole-1]
 		r, err := parseLine(line)
 		if err != nil {
-			return nil, fmt.Errorf("the last record of %s can't be read (kong-prefect audit verify says more; move the file aside to begin a new chain): %w", f.current.Name(), err)
+			return f.damaged(err)
 		}
 		f.at = position{r.Seq, sha256.Sum256(line)}
+	} else if int64(len(tail)) < info.Size()-f.size {
+		return f.damaged(errRecord)
 	}
 	f.size = info.Size() - int64(len(torn))
 	if len(torn) > 0 {
-		if err := f.current.Truncate(f.size); err != nil {
-			return nil, err
-		}
+		sum := sha256.Sum256(torn)
+		f.untold = append(f.untold, fmt.Sprintf(
+			"a process was killed while it wrote: an incomplete record of %d bytes (SHA-256 %s) was cut off", len(torn), hex.EncodeToString(sum[:])))
+		return f.current.Truncate(f.size)
 	}
-	return torn, nil
+	return nil
+}
+
+func (f *chainFile) damaged(err error) error {
+	return fmt.Errorf("the last record of %s can't be read (kong-prefect audit verify says more; move the file aside to go on, with a gap that verify tells of): %w", f.current.Name(), err)
 }
 
 // tail is the file's end from the known size on, and never more than a torn
@@ -183,6 +209,7 @@ func (f *chainFile) write(lines []byte, end position) error {
 	}
 	f.size += int64(n)
 	f.at = end
+	f.untold = nil
 	return nil
 }
 

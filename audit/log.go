@@ -24,9 +24,10 @@ var (
 	ErrTooLong = errors.New("the audit event is too long")
 )
 
-// Signer signs checkpoints; *signing.Keys is one.
+// Signer signs checkpoints, and knows its own again; *signing.Keys is one.
 type Signer interface {
 	Sign(claims jwt.Claims, typ string) (string, error)
+	Verifier
 }
 
 // Options for a [Log].
@@ -108,7 +109,7 @@ func Open(o Options) (*Log, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	file, err := openChain(o.Dir, o.MaxFileBytes)
+	file, err := openChain(o.Dir, o.MaxFileBytes, signedUpTo(o.Dir, o.Signer))
 	if err != nil {
 		return nil, fmt.Errorf("audit: %w", err)
 	}

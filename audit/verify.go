@@ -17,7 +17,7 @@ import (
 // Verifier checks a checkpoint's signature into claims; *signing.Keys and a
 // published key set are such.
 type Verifier interface {
-	Verify(compact, typ string, claims jwt.Claims) error
+	Verify(compact, typ string, claims jwt.Claims, options ...jwt.ParserOption) error
 }
 
 // VerifyOptions for [Verify].
@@ -53,7 +53,7 @@ type Report struct {
 	// TornBytes are of a record that a process was writing when it was killed.
 	// They prove nothing and are no defect.
 	TornBytes int `json:"torn_bytes,omitempty"`
-	// Recovered counts the deaths that the chain itself tells of.
+	// Recovered counts how often the chain tells that its end was torn or gone.
 	Recovered int      `json:"recovered"`
 	Defects   []Defect `json:"defects"`
 }
@@ -77,6 +77,11 @@ const (
 	DefectSignature  = "signature"  // a checkpoint isn't ours, or not of this chain
 	DefectUnsigned   = "unsigned"   // records went on for too long without a checkpoint
 )
+
+// maxUnsignedRecords may follow each other without a checkpoint: several times
+// as many as the processes of a node leave unsigned together. Times alone are
+// no bound, for who makes records makes their times too.
+const maxUnsignedRecords = 10_000
 
 // maxDefects bounds a report; a log with more is not in order anyway.
 const maxDefects = 100
@@ -123,8 +128,9 @@ type verification struct {
 	name    string
 	line    int
 	// unsignedSince is the time of the oldest record that no good checkpoint
-	// covers yet.
-	unsignedSince time.Time
+	// covers yet, and unsignedRecords how many there are.
+	unsignedSince   time.Time
+	unsignedRecords int
 	// known are places of the chain that were signed and kept elsewhere.
 	known map[uint64]knownHead
 }
@@ -230,10 +236,11 @@ func (v *verification) unsigned(r Record) {
 	if v.unsignedSince.IsZero() {
 		v.unsignedSince = r.Time
 	}
-	if r.Time.Sub(v.unsignedSince) > v.options.MaxUnsigned {
+	v.unsignedRecords++
+	if r.Time.Sub(v.unsignedSince) > v.options.MaxUnsigned || v.unsignedRecords > maxUnsignedRecords {
 		v.defect(DefectUnsigned, r.Seq, "records %d to %d, since %s, are not covered by a checkpoint",
 			v.report.Signed+1, r.Seq, v.unsignedSince.Format(time.RFC3339))
-		v.unsignedSince = r.Time
+		v.unsignedSince, v.unsignedRecords = r.Time, 0
 	}
 }
 
@@ -270,7 +277,7 @@ func (v *verification) checkpoint(r Record) {
 	}
 	v.report.Checkpoints++
 	v.report.Signed = c.Seq
-	v.unsignedSince = time.Time{}
+	v.unsignedSince, v.unsignedRecords = time.Time{}, 0
 }
 
 func (v *verification) end() {
@@ -281,6 +288,9 @@ func (v *verification) end() {
 		} else if seq >= v.options.FirstSeq {
 			v.defect(DefectMissing, seq, "%s was signed after record %d, which is not here", k.from, seq)
 		}
+	}
+	if v.report.First == 1 && v.report.Checkpoints == 0 {
+		v.defect(DefectUnsigned, v.report.Last, "no record is covered by a checkpoint, and the very first ones always are: somebody without the gateway's key may have made them all")
 	}
 	if v.report.Last < v.options.FirstSeq {
 		v.defect(DefectMissing, v.options.FirstSeq, "record %d is not here", v.options.FirstSeq)

@@ -1,8 +1,8 @@
 package audit
 
 import (
+	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -100,10 +100,10 @@ func (w *writer) report(err error) {
 // behind them when it is time.
 func (w *writer) write(events []pending, sign bool) error {
 	f := w.log.file
-	return f.locked(func(torn []byte) error {
+	return f.locked(func() error {
 		end, lines := f.at, w.lineSpace[:0]
-		if len(torn) > 0 {
-			lines = w.recovered(&end, lines, torn)
+		for _, what := range f.untold {
+			lines = w.recovered(&end, lines, what)
 		}
 		for _, p := range events {
 			lines = end.appendLine(lines, p.event)
@@ -135,11 +135,11 @@ func (w *writer) write(events []pending, sign bool) error {
 	})
 }
 
-// recovered says in the chain that a process died while it wrote.
-func (w *writer) recovered(end *position, lines, torn []byte) []byte {
-	sum := sha256.Sum256(torn)
-	event, err := w.log.encode(Event{Type: Recovered, Detail: fmt.Sprintf(
-		"a process was killed while it wrote: an incomplete record of %d bytes (SHA-256 %s) was cut off", len(torn), hex.EncodeToString(sum[:]))})
+// recovered says in the chain what is wrong with the files: that a process died
+// while it wrote, or that records are gone.
+func (w *writer) recovered(end *position, lines []byte, what string) []byte {
+	w.log.options.Logger.Error("the audit's files were not in order", "folder", w.log.options.Dir, "what", what)
+	event, err := w.log.encode(Event{Type: Recovered, Detail: what})
 	if err != nil {
 		return lines
 	}
@@ -176,4 +176,20 @@ func keepBeside(dir string, line []byte) error {
 		return err
 	}
 	return os.Rename(path+".new", path)
+}
+
+// signedUpTo is the checkpoint beside the chain, the zero position where there
+// is none of ours.
+func signedUpTo(dir string, keys Verifier) position {
+	data, err := os.ReadFile(filepath.Join(dir, checkpointName))
+	if err != nil {
+		return position{}
+	}
+	line := bytes.TrimSuffix(data, []byte{'\n'})
+	r, err := parseLine(line)
+	var c checkpointClaims
+	if err != nil || keys.Verify(r.Signature, CheckpointType, &c) != nil || c.Seq != r.Seq-1 || c.Hash != r.Prev {
+		return position{}
+	}
+	return position{r.Seq, sha256.Sum256(line)}
 }

@@ -79,7 +79,7 @@ checkpoints, with nothing but the folder and the gateway's public keys.
 Who can write to the folder can cut the log back to an older checkpoint and
 nothing in the folder shows it. Keep checkpoint.json somewhere else now and
 then, and give it with --expect.`,
-		Example: `  curl -s http://127.0.0.1:8090/.well-known/jwks.json > keys.json
+		Example: `  curl -s http://127.0.0.1:8710/.well-known/jwks.json > keys.json
   kong-prefect audit verify /var/lib/kong-prefect/audit --keys keys.json`,
 		Args:              usageArgs(cobra.ExactArgs(1)),
 		ValidArgsFunction: aDirectory,
@@ -113,7 +113,7 @@ func tellProof(out io.Writer, r audit.Report) error {
 		t.row("torn", fmt.Sprintf("%d B", r.TornBytes), "of a record that a killed process was writing")
 	}
 	if r.Recovered > 0 {
-		t.row("recovered", r.Recovered, "times a killed process left a torn record")
+		t.row("recovered", r.Recovered, "times a process found the files' end torn or missing, and said so")
 	}
 	for _, d := range r.Defects {
 		where := d.File

@@ -12,10 +12,10 @@ import (
 type keySets []*signing.KeySet
 
 // Verify takes what any of the sets takes.
-func (s keySets) Verify(compact, typ string, claims jwt.Claims) error {
+func (s keySets) Verify(compact, typ string, claims jwt.Claims, options ...jwt.ParserOption) error {
 	err := signing.ErrUnknownKey
 	for _, set := range s {
-		if err = set.Verify(compact, typ, claims); !errors.Is(err, signing.ErrUnknownKey) {
+		if err = set.Verify(compact, typ, claims, options...); !errors.Is(err, signing.ErrUnknownKey) {
 			return err
 		}
 	}
