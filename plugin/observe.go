@@ -138,6 +138,9 @@ func (t *trail) requests() []prefectclient.Sent {
 
 // step notes a stage that ends now.
 func (t *trail) step(s Stage, began time.Time) {
+	if t.steps == nil {
+		return
+	}
 	t.steps = append(t.steps, Step{Stage: s, Began: began, Took: time.Since(began)})
 }
 

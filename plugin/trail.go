@@ -30,8 +30,7 @@ type trail struct {
 	way    *Way // nil: nobody asks
 
 	started string // RunCreated or RunRepeated
-	steps   []Step
-	space   [8]Step // of steps, for all but the longest way
+	steps   []Step // nil: nobody asks
 
 	traceparent string // of the event's own span; empty: there are no traces
 	endSpan     func(Done)
@@ -66,7 +65,9 @@ func (h *audited) Access(ctx context.Context, e *pluginserver.Event) {
 		log: h.process.Audit, hooks: h.process.Hooks, began: time.Now(),
 		event: audit.Event{Plugin: h.plugin, ConfigDigest: h.digest}, way: wayOf(ctx),
 	}
-	t.steps = t.space[:0]
+	if t.hooks.Done != nil || t.hooks.Trace != nil {
+		t.steps = make([]Step, 0, len(Stages))
+	}
 	t.observe(ctx, h.next, e)
 }
 
