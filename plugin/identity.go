@@ -174,6 +174,9 @@ func (h *identity) recognize(ctx context.Context, e *pluginserver.Event, headers
 	if err != nil {
 		return r, claimsProblem(err)
 	}
+	if err := h.verifier.CheckNames(verified, id.Subject, id.Client); err != nil {
+		return r, tokenProblem(err, a.DPoP)
+	}
 	r.caller = Caller{Identity: id, Roles: h.grants.Roles(id, verified.Claims())}
 	trailOf(ctx).way.recognized(h, verified, r.caller)
 	r.standing, problem = is.consumer.find(ctx, e, h.consumers, r.caller)

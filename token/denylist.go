@@ -21,10 +21,10 @@ const denyCheckInterval = 250 * time.Millisecond
 type Denied struct {
 	// Issuer limits the entry to one issuer's tokens; all by default.
 	Issuer string `json:"issuer,omitempty"`
-	// Subject is the claim sub.
+	// Subject is the claim sub, or the caller's subject by the provider's preset.
 	Subject string `json:"subject,omitempty"`
 	// Client is the client the token was issued to (any of client_id, azp, cid
-	// and appid).
+	// and appid), or the caller's client by the provider's preset.
 	Client string `json:"client,omitempty"`
 	// ID is the claim jti.
 	ID string `json:"id,omitempty"`
@@ -68,7 +68,7 @@ func ParseDenyList(data []byte) (*DenyList, error) {
 		case !d.IssuedBefore.IsZero():
 			l.others = append(l.others, d)
 		default:
-			return nil, fmt.Errorf("deny list: entry %d has none of subject, client, id and issued_before", n)
+			return nil, fmt.Errorf("deny list: entry %d has none of subject, client, id and issued_before", n+1)
 		}
 	}
 	return l, nil
@@ -150,6 +150,26 @@ func newDenyList(path string, log *slog.Logger) *denyList {
 		},
 	}
 	return d
+}
+
+// CheckNames asks the deny list about the names that a caller goes by beyond the
+// token's own sub and client: a provider's preset may take them from other
+// claims. These are the names that headers, logs and audit show, and so those
+// that operators write into the list. [Verifier.VerifyPresented] asked about
+// the token's own.
+func (v *Verifier) CheckNames(t Verified, subject, client string) error {
+	if v.deny == nil || subject == t.v.subject && (client == "" || slices.Contains(t.v.clients, client)) {
+		return nil
+	}
+	also := *t.v
+	also.clients = append(slices.Clone(also.clients), client)
+	for _, name := range []string{t.v.subject, subject} {
+		also.subject = name
+		if err := v.deny.check(&also); err != nil {
+			return asError(err)
+		}
+	}
+	return nil
 }
 
 // check is asked for every request, cached tokens included. A list that can't be
