@@ -163,13 +163,18 @@ func (s *issuerState) acceptIntrospected(answer map[string]any, now time.Time) (
 	if err := checkIntrospectedType(t); err != nil && !s.insecureAcceptAnyType {
 		return nil, err
 	}
-	if t.subject == "" {
+	username, err := stringClaim(claims, "username")
+	if err != nil {
+		return nil, err
+	}
+	if t.subject == "" && (username == "" || username == t.client) {
+		// A person whom only username names isn't the client: all who use it
+		// would be one caller.
 		t.subject = t.client
 	}
-	if t.subject == "" {
+	if t.subject == "" && username == "" {
 		return nil, refuse(ReasonClaims, "the introspected token names nobody: neither sub nor client_id")
 	}
-	var err error
 	t.binding, err = readBinding(claims)
 	return t, err
 }

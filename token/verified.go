@@ -36,7 +36,8 @@ func (t Verified) IsZero() bool { return t.v == nil }
 func (t Verified) Issuer() string { return t.v.issuer }
 
 // Subject is the claim sub; never empty for a signed token. For an introspected
-// token without sub it is the client id.
+// token without sub it is the client id, or empty where a username says that the
+// token is a person's.
 func (t Verified) Subject() string { return t.v.subject }
 
 // Client is the client the token was issued to (client_id, azp, cid or appid),
