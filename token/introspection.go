@@ -93,7 +93,8 @@ func isOpaque(compact string) bool {
 }
 
 // introspect asks the issuers that introspect, in the order of the
-// configuration, until one knows the token.
+// configuration, until one knows the token. One that doesn't answer keeps
+// nobody from the others.
 func (v *Verifier) introspect(ctx context.Context, compact string, now time.Time) (*verified, error) {
 	if len(compact) > maxOpaqueTokenSize || !isToken68(compact) {
 		return nil, refuse(ReasonMalformed, "the token is neither a signed JWT nor a plausible opaque token")
@@ -101,13 +102,14 @@ func (v *Verifier) introspect(ctx context.Context, compact string, now time.Time
 	var unknown error
 	for _, s := range v.introspecting {
 		t, err := s.introspect(ctx, compact, now)
-		if err == nil {
+		switch reason := ReasonOf(err); {
+		case err == nil:
 			return t, nil
-		}
-		if ReasonOf(err) != ReasonInactive {
+		case reason == ReasonIntrospectionUnavailable, reason == ReasonInactive && unknown == nil:
+			unknown = err // the next may know it; if none does, it may be the silent one's
+		case reason != ReasonInactive:
 			return nil, err
 		}
-		unknown = err
 	}
 	return nil, unknown
 }

@@ -180,6 +180,11 @@ func TestSeveralIntrospectingIssuers(t *testing.T) {
 	second.Opaque("of-second", opaqueAnswer(s, nil))
 	require.Equal(t, second.URL, s.accepts(t, "of-second").Issuer())
 	s.refuses(t, token.ReasonInactive, "of-none")
+
+	s.issuer.Down() // is no reason to refuse the other's callers; whose a token is that nobody else knows can't be told
+	second.Opaque("also-of-second", opaqueAnswer(s, nil))
+	require.Equal(t, second.URL, s.accepts(t, "also-of-second").Issuer())
+	s.refuses(t, token.ReasonIntrospectionUnavailable, "perhaps-of-first")
 }
 
 func TestOpaqueTokensWithoutIntrospection(t *testing.T) {
