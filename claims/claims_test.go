@@ -53,6 +53,8 @@ func TestIdentity(t *testing.T) {
 			claims.Identity{Subject: "5d1a", Kind: claims.User, Groups: []string{"a,b"}, Scopes: []string{"x y"}}},
 		"an unverified address is left out": {"generic", map[string]any{"sub": "5d1a", "client_id": tokentest.Absent, "email": "x@example.com", "email_verified": false, "scope": tokentest.Absent},
 			claims.Identity{Subject: "5d1a", Kind: claims.User}},
+		"an unverified address is no username and no name either": {"google", map[string]any{"sub": "1", "client_id": tokentest.Absent, "email": "ceo@example.com", "email_verified": false, "scope": tokentest.Absent},
+			claims.Identity{Subject: "1", Kind: claims.User}},
 		"null is absent": {"generic", map[string]any{"sub": "5d1a", "client_id": tokentest.Absent, "groups": nil, "scope": tokentest.Absent},
 			claims.Identity{Subject: "5d1a", Kind: claims.User}},
 		"actors, the nearest first": {"generic", map[string]any{"sub": "5d1a", "client_id": tokentest.Absent, "scope": tokentest.Absent,

@@ -19,7 +19,7 @@ type Identity struct {
 	Issuer  string `json:"issuer"`
 	Kind    Kind   `json:"kind"`
 	// Username is what the caller signs in with. It may be given to somebody
-	// else later.
+	// else later. It is no address that Email wouldn't be.
 	Username string `json:"username,omitempty"`
 	// Name is for people to read: never decide by it.
 	Name string `json:"name,omitempty"`

@@ -81,11 +81,16 @@ func set(list []string) map[string]bool {
 // or [ErrGroupsOverage].
 func (m *Mapper) Identity(t token.Verified) (Identity, error) {
 	r := reader{claims: t.Claims()}
+	username, name := m.paths.Username, m.paths.Name
+	counts := r.emailCounts(m.preset.EmailOnlyIf)
+	if !counts { // what is no address of theirs is no name of theirs
+		username, name = without(username, m.paths.Email), without(name, m.paths.Email)
+	}
 	id := Identity{
 		Subject:    t.Subject(),
 		Issuer:     t.Issuer(),
-		Username:   r.first(m.paths.Username),
-		Name:       r.first(m.paths.Name),
+		Username:   r.first(username),
+		Name:       r.first(name),
 		Client:     r.first(m.paths.Client),
 		Scopes:     r.all(m.paths.Scopes, r.words),
 		Actors:     m.actors(&r),
@@ -94,7 +99,7 @@ func (m *Mapper) Identity(t token.Verified) (Identity, error) {
 	if len(m.paths.Subject) > 0 {
 		id.Subject = r.first(m.paths.Subject)
 	}
-	if r.emailCounts(m.preset.EmailOnlyIf) {
+	if counts {
 		id.Email = r.first(m.paths.Email)
 	}
 	id.Kind = m.kind(&r, id.Client)
@@ -106,6 +111,10 @@ func (m *Mapper) Identity(t token.Verified) (Identity, error) {
 		r.fail("the subject", "holds control characters")
 	}
 	return id, errors.Join(r.problems...)
+}
+
+func without(claims, unwanted []string) []string {
+	return slices.DeleteFunc(slices.Clone(claims), func(c string) bool { return slices.Contains(unwanted, c) })
 }
 
 func isControl(c rune) bool { return c < 0x20 || c == 0x7f }
