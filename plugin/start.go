@@ -105,7 +105,9 @@ type wanted struct {
 // once.
 func (h *trigger) wanted(o order, d *resolved, body map[string]any) (w wanted, problem *Problem) {
 	violations := policy.Forbidden(body)
-	members, run, refused := policy.Split(body, h.config.BodyFields, d.schema)
+	members, run, refused := policy.Split(body, h.config.BodyFields, func(name string) bool {
+		return d.schema.Declares(name) || h.bindings.Takes(policy.FromBody, name)
+	})
 	violations = append(violations, refused...)
 	if w.fields, refused = policy.ReadFields(run, stamp.ReservedTag, stamp.ReservedLabel); len(refused) > 0 {
 		violations = append(violations, refused...)

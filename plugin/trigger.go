@@ -59,6 +59,11 @@ func compileTrigger(p *Process, data []byte) (*trigger, error) {
 	note("", err)
 	h.bindings, err = policy.NewBindings(bindingsOf(c.Parameters), h.selection.path.names)
 	note("", err)
+	for _, field := range c.BodyFields {
+		if h.bindings.Takes(policy.FromBody, field) {
+			note("body_fields: ", fmt.Errorf("callers set %s by the member from which a parameter is taken; give the parameter another path", field))
+		}
+	}
 	h.durable, err = p.durable(c)
 	note("durable.", err)
 	if err := errors.Join(problems...); err != nil {

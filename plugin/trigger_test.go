@@ -258,6 +258,17 @@ func TestAFlowsOwnParameterMayBeCalledAsAFieldOfPrefects(t *testing.T) {
 	require.NotContains(t, r.sent(), "state")
 }
 
+func TestAParameterMayComeFromAMemberThatIsCalledAsAFieldOfPrefects(t *testing.T) {
+	t.Parallel()
+	r := newTriggerRig(t, `"deployment":"report/prod","allow_roles":["runner"],"parameters":[{"name":"region","from":"body","path":"state"}]`)
+	_, problem := r.send(ask{body: `{"state":"emea"}`})
+	require.Nil(t, problem, "%+v", problem)
+	require.Equal(t, map[string]any{"region": "emea"}, r.sent()["parameters"])
+	require.NotContains(t, r.sent(), "state")
+	_, problem = r.send(ask{body: `{"state":"emea","labels":{}}`})
+	require.Equal(t, "labels_forbidden", problem.Code)
+}
+
 func TestFieldsThatTheRouteNames(t *testing.T) {
 	t.Parallel()
 	const named = `"deployment":"report/prod","allow_roles":["runner"],"body_fields":["name","tags","labels"]`
@@ -354,18 +365,19 @@ func TestBrokenTriggersNameTheField(t *testing.T) {
 		`"allow_roles":["r"]`:                  "deployment: give",
 		`"deployment":"a/b"`:                   "give allow_roles or allow",
 		`"choose":["a/*"],"allow_roles":["r"]`: "path: must have",
-		`"choose":["a/*"],"path":"/{flow}/{deployment}","deployment":"a/b","allow_roles":["r"]`:        "choose: in place",
-		`"choose":["["],"path":"/{flow}/{deployment}","allow_roles":["r"]`:                             "choose[1]",
-		`"path":"/a/{b","deployment":"a/b","allow_roles":["r"]`:                                        "path:",
-		`"path":"/{b}/{b}","deployment":"a/b","allow_roles":["r"]`:                                     "path:",
-		`"deployments":[{"when":"parameters.x == 1","deployment":"a/b"}],"allow_roles":["r"]`:          "deployments[1].when: parameters isn't known",
-		`"deployments":[{"when":"true","deployment":"ab c"}],"allow_roles":["r"]`:                      "deployments[1].deployment",
-		`"deployment":"a/b","allow":[{"name":"x","when":"identity.nme == ''"}]`:                        "allow[1]: when",
-		`"deployment":"a/b","allow_roles":["r"],"parameters":[{"name":"x","from":"capture"}]`:          "parameters[1]: path has no part",
-		`"deployment":"a/b","allow_roles":["r"],"parameters":[{"name":"x","from":"claim"}]`:            "parameters[1]: the identity has no",
-		`"deployment":"a/b","allow_roles":["r"],"parameters":[{"name":"x","from":"moon"}]`:             "parameters[1].from",
-		`"deployment":"a/b","allow_roles":["r"],"body_fields":["state"]`:                               "body_fields[1]",
-		`"deployment":"a/b","allow_roles":["r"],"parameters":[{"name":"x","from":"body","value":"1"}]`: "only a fixed parameter",
+		`"choose":["a/*"],"path":"/{flow}/{deployment}","deployment":"a/b","allow_roles":["r"]`:                                 "choose: in place",
+		`"choose":["["],"path":"/{flow}/{deployment}","allow_roles":["r"]`:                                                      "choose[1]",
+		`"path":"/a/{b","deployment":"a/b","allow_roles":["r"]`:                                                                 "path:",
+		`"path":"/{b}/{b}","deployment":"a/b","allow_roles":["r"]`:                                                              "path:",
+		`"deployments":[{"when":"parameters.x == 1","deployment":"a/b"}],"allow_roles":["r"]`:                                   "deployments[1].when: parameters isn't known",
+		`"deployments":[{"when":"true","deployment":"ab c"}],"allow_roles":["r"]`:                                               "deployments[1].deployment",
+		`"deployment":"a/b","allow":[{"name":"x","when":"identity.nme == ''"}]`:                                                 "allow[1]: when",
+		`"deployment":"a/b","allow_roles":["r"],"parameters":[{"name":"x","from":"capture"}]`:                                   "parameters[1]: path has no part",
+		`"deployment":"a/b","allow_roles":["r"],"parameters":[{"name":"x","from":"claim"}]`:                                     "parameters[1]: the identity has no",
+		`"deployment":"a/b","allow_roles":["r"],"parameters":[{"name":"x","from":"moon"}]`:                                      "parameters[1].from",
+		`"deployment":"a/b","allow_roles":["r"],"body_fields":["name"],"parameters":[{"name":"x","from":"body","path":"name"}]`: "body_fields: callers set name by the member from which a parameter is taken",
+		`"deployment":"a/b","allow_roles":["r"],"body_fields":["state"]`:                                                        "body_fields[1]",
+		`"deployment":"a/b","allow_roles":["r"],"parameters":[{"name":"x","from":"body","value":"1"}]`:                          "only a fixed parameter",
 	} {
 		_, err := compileTrigger(p, []byte(`{"prefect":{"api_url":"http://p/api"},`+configuration+`}`))
 		require.ErrorIs(t, err, ErrConfig, configuration)

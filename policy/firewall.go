@@ -54,15 +54,15 @@ var RunFields = []string{"name", "tags", "labels", "job_variables", "work_queue_
 
 // Split divides a request's body into the run's parameters and the fields that
 // the route names. A field of Prefect's that it doesn't name is refused, unless
-// the flow has a parameter of that name.
-func Split(body map[string]any, named []string, schema *ParameterSchema) (parameters, run map[string]any, violations []Violation) {
+// a parameter comes by a member of that name.
+func Split(body map[string]any, named []string, isParameter func(string) bool) (parameters, run map[string]any, violations []Violation) {
 	parameters, run = map[string]any{}, map[string]any{}
 	for _, name := range slices.Sorted(maps.Keys(body)) {
 		reason, isField := fields[name]
 		switch {
 		case slices.Contains(named, name):
 			run[name] = body[name]
-		case isField && !schema.Declares(name):
+		case isField && !isParameter(name):
 			violations = append(violations, Violation{"/" + escapePointer(name), "is a field of Prefect's that this route doesn't let callers set", reason})
 		default:
 			parameters[name] = body[name]
