@@ -98,6 +98,9 @@ func (h *trigger) createOrAccept(ctx context.Context, o order, d *resolved, w wa
 		return nil, outboxProblem(err)
 	}
 	if !added {
+		if isRecent(&held.Accepted) {
+			w.place.WasThere(ctx)
+		}
 		return h.statusReply(o, held)
 	}
 	w.place.Made(ctx)

@@ -107,6 +107,10 @@ func (h *trigger) createCounted(ctx context.Context, o order, d *resolved, w wan
 	return r, problem
 }
 
+// isRecent tells whether a run that another request made still counts: that
+// request may have come together with this one, which then was the one counted.
+func isRecent(made *time.Time) bool { return made != nil && time.Since(*made) < time.Minute }
+
 // runsOf asks Prefect about a deployment's runs, for the quota.
 type runsOf struct {
 	client     *prefectclient.Client

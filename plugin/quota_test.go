@@ -88,6 +88,28 @@ func TestQuotaCountsRunsAlone(t *testing.T) {
 	require.Equal(t, CodeQuotaExceeded, code)
 }
 
+// Of two requests with one key that come together, one is counted and the other
+// may make the run: here a route that counts nothing.
+func TestQuotaCountsARunThatAnotherRequestMade(t *testing.T) {
+	t.Parallel()
+	keyed := ask{headers: map[string][]string{"idempotency-key": {"k"}}}
+	for name, c := range map[string]struct{ query, code string }{
+		"the same request":      {"", ""},
+		"one of something else": {"max=2", CodeIdempotencyKeyReused},
+	} {
+		const parameters = `,"parameters":[{"name":"region","from":"body"},{"name":"limit","from":"query","path":"max","default":"1"}]`
+		r := newTriggerRig(t, quotaOf+`{"caller_per_minute":1}`+parameters)
+		code, _ := newTriggerRigAt(t, r, quotaOf+`{}`+parameters).counted(keyed)
+		require.Empty(t, code, name)
+		again := keyed
+		again.query = c.query
+		code, _ = r.counted(again)
+		require.Equal(t, c.code, code, name)
+		code, _ = r.counted(ask{})
+		require.Equal(t, CodeQuotaExceeded, code, name)
+	}
+}
+
 func TestQuotaAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newTriggerRig(t, quotaOf+`{"caller_at_once":1,"deployment_at_once":2}`)

@@ -211,9 +211,12 @@ func (h *trigger) createNow(ctx context.Context, d *resolved, asked prefectclien
 // outcome tells of what Prefect said.
 func (h *trigger) outcome(ctx context.Context, o order, d *resolved, w wanted, run prefectclient.FlowRun, created bool, err error) (*reply, *Problem) {
 	trail := trailOf(ctx)
-	if created || prefectclient.ReasonOf(err) == prefectclient.ReasonOutcomeUnknown {
-		w.place.Made(ctx) // before the answer waits for the run's end
-	} else {
+	switch reason := prefectclient.ReasonOf(err); { // before the answer waits for the run's end
+	case created, reason == prefectclient.ReasonOutcomeUnknown:
+		w.place.Made(ctx)
+	case err == nil && isRecent(run.Created), reason == prefectclient.ReasonIdempotencyKeyReused:
+		w.place.WasThere(ctx)
+	default:
 		w.place.GiveBack(ctx)
 	}
 	if err != nil {

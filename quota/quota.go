@@ -81,12 +81,13 @@ type Place struct {
 	rooms     rooms    // where it was counted
 	lines     []string // held until Prefect counts the run itself
 	windows   []string // given back if no run is made; empty: it was counted before
+	again     []string // where it was counted before; whoever did may give it back
 	ended     bool
 }
 
 // Take lets one more run through, or says which limit is reached: [Exceeded],
 // or [ErrUnavailable]. Other errors are Prefect's. Who has a place ends it by
-// [Place.Made] or [Place.GiveBack].
+// [Place.Made], [Place.WasThere] or [Place.GiveBack].
 func (q *Quota) Take(ctx context.Context, a Ask, prefect Prefect) (*Place, error) {
 	list := q.rooms(a)
 	if len(list) == 0 {
@@ -113,9 +114,9 @@ func (q *Quota) Take(ctx context.Context, a Ask, prefect Prefect) (*Place, error
 		p.Standings = append(p.Standings, standing)
 	}
 	if repeated {
-		p.windows = nil
+		p.again, p.windows = p.windows, nil
 	}
-	if err := q.checkAtOnce(ctx, list, stays, repeated, prefect); err != nil {
+	if err := q.checkAtOnce(ctx, list, stays, prefect); err != nil {
 		p.GiveBack(ctx)
 		return nil, err
 	}
@@ -141,10 +142,11 @@ func (q *Quota) rooms(a Ask) (list []room) {
 // checkAtOnce asks Prefect how many there are. Those before this one in the
 // line may be in its count or not: they count in any case, so that there is
 // never one too many. Prefect is asked after the place in line is taken: who
-// left the line before is in its count.
-func (q *Quota) checkAtOnce(ctx context.Context, list []room, stays []stay, repeated bool, prefect Prefect) error {
+// left the line before is in its count. That a run was counted a moment ago
+// says nothing here: who counted it may be refused yet.
+func (q *Quota) checkAtOnce(ctx context.Context, list []room, stays []stay, prefect Prefect) error {
 	for i, r := range list {
-		if r.most > 0 || repeated {
+		if r.most > 0 {
 			continue
 		}
 		most, all := q.limits.CallerAtOnce, r.name == deploymentAtOnce
@@ -168,7 +170,20 @@ func (q *Quota) checkAtOnce(ctx context.Context, list []room, stays []stay, repe
 
 // Made says that Prefect has the run, or may have it, or that it will be told
 // of it. What was said first counts; a nil place has nothing to say.
-func (p *Place) Made(ctx context.Context) { p.end(ctx, false) }
+func (p *Place) Made(ctx context.Context) {
+	if p != nil && !p.ended && len(p.again) > 0 {
+		var list []room
+		for _, key := range p.again {
+			list = append(list, room{key: key}) // however full: the run is made
+		}
+		_, _ = p.rooms.enter(context.WithoutCancel(ctx), p.run, list)
+	}
+	p.end(ctx, false)
+}
+
+// WasThere says that another request made the run, not long ago: it counts for
+// the minute.
+func (p *Place) WasThere(ctx context.Context) { p.end(ctx, false) }
 
 // GiveBack says that no run was made.
 func (p *Place) GiveBack(ctx context.Context) { p.end(ctx, true) }

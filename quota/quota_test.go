@@ -110,6 +110,48 @@ func TestRunsAtOnce(t *testing.T) {
 	require.Equal(t, "away", refused, "nobody passes uncounted")
 }
 
+// meanwhile is a Prefect that is asked while something else happens.
+type meanwhile struct {
+	Prefect
+	happens func()
+}
+
+func (p meanwhile) Running(ctx context.Context, all bool) (int, error) {
+	p.happens()
+	return p.Prefect.Running(ctx, all)
+}
+
+// Requests with one key may come together: the run is counted once whichever of
+// them makes it, and none passes because another is being looked at.
+func TestRequestsOfOneKeyThatComeTogether(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	full := &fakePrefect{}
+	full.running.Store(1)
+	q := New(Limits{CallerPerMinute: 5, CallerAtOnce: 1}, newCounts(t, CountsOptions{}))
+	_, refused := take(q, "a", "1", meanwhile{full, func() {
+		_, refused := take(q, "a", "1", full)
+		require.Equal(t, "caller-at-once", refused)
+	}})
+	require.Equal(t, "caller-at-once", refused)
+
+	for name, end := range map[string]func(first, second *Place){
+		"the second makes it":                  func(first, second *Place) { second.Made(ctx); first.WasThere(ctx) },
+		"the second makes it, the first fails": func(first, second *Place) { first.GiveBack(ctx); second.Made(ctx) },
+		"the first makes it":                   func(first, second *Place) { first.Made(ctx); second.WasThere(ctx) },
+		"the second fails":                     func(first, second *Place) { second.GiveBack(ctx); first.Made(ctx) },
+	} {
+		q := New(Limits{CallerPerMinute: 1}, newCounts(t, CountsOptions{}))
+		first, refused := take(q, "a", "1", nil)
+		require.Empty(t, refused)
+		second, refused := take(q, "a", "1", nil)
+		require.Empty(t, refused)
+		end(first, second)
+		_, refused = take(q, "a", "2", nil)
+		require.Equal(t, "caller", refused, name)
+	}
+}
+
 // However many ask together, there is never one too many.
 func TestNeverOneTooMany(t *testing.T) {
 	t.Parallel()
