@@ -117,10 +117,11 @@ func (h *trigger) createOrAccept(ctx context.Context, o order, d *resolved, w wa
 }
 
 // isAway tells a Prefect that gave no answer, or too late, from one that
-// refuses.
+// refuses. That the time to try it ran out, in the queue for a slot even, counts
+// as too late: its callers look themselves whether the request's own did.
 func isAway(err error) bool {
 	switch prefectclient.ReasonOf(err) {
-	case prefectclient.ReasonUnavailable, prefectclient.ReasonBusy, prefectclient.ReasonOutcomeUnknown:
+	case prefectclient.ReasonUnavailable, prefectclient.ReasonBusy, prefectclient.ReasonOutcomeUnknown, prefectclient.ReasonCanceled:
 		return true
 	}
 	return false

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -208,6 +209,37 @@ func TestALostAnswerIsAcceptedAndDeliveredOnce(t *testing.T) {
 	kept, err := r.store.Entry(t.Context(), a.ID)
 	require.NoError(t, err)
 	require.Equal(t, []audit.Type{audit.AccessAllowed, audit.RunAccepted, audit.RunCreated}, r.records(kept.RequestID), "its own run, though Prefect had it")
+}
+
+// A Prefect that answers nobody takes every slot: who waits in vain for one is
+// accepted like those who got one.
+func TestAcceptedWithoutASlot(t *testing.T) {
+	t.Parallel()
+	r := newDurableRig(t)
+	var err error
+	r.trigger, err = compileTrigger(r.process, []byte(`{"prefect":{"api_url":"`+r.server.URL+`","auth_string":"admin:secret-4711","max_concurrent_per_route":1},`+durableRoute+`}`))
+	require.NoError(t, err)
+	_, _, problem := r.ask(keyed("first", emea))
+	require.Nil(t, problem)
+	for range 100 {
+		r.server.Script(prefecttest.Fault{Route: prefecttest.CreateRoute, Delay: time.Minute})
+	}
+	var callers sync.WaitGroup
+	answers := make(chan string, 4)
+	for i := range cap(answers) {
+		callers.Go(func() {
+			got, problem := r.serve(context.WithValue(t.Context(), trailKey{}, &trail{began: time.Now()}), r.order(keyed(fmt.Sprint(i), emea)))
+			if problem != nil {
+				answers <- problem.Code
+				return
+			}
+			answers <- http.StatusText(got.status)
+		})
+	}
+	callers.Wait()
+	for range cap(answers) {
+		require.Equal(t, http.StatusText(http.StatusAccepted), <-answers)
+	}
 }
 
 func TestARefusalIsNotAccepted(t *testing.T) {
