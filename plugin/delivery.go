@@ -21,7 +21,12 @@ type deliveries struct {
 	ctx     context.Context
 	wakes   map[string]chan struct{}
 	told    map[string]prefectKey // how each server is reached, as far as it is remembered
+	open    map[string]bool       // servers that a route reaches without a secret of its own
 	running sync.WaitGroup
+
+	// remembering is held while what is kept of the servers is read, changed
+	// and written again.
+	remembering sync.Mutex
 }
 
 // begin runs work until deliveries end.
@@ -37,22 +42,33 @@ func (d *deliveries) begin(work func(ctx context.Context)) {
 	d.running.Go(func() { work(d.ctx) })
 }
 
-// news says what isn't known yet of how a server is reached, and notes it: that
-// it has no deliverer, or that it is reached otherwise than before.
-func (d *deliveries) news(c PrefectConfig) (wake chan struct{}, first, changed bool) {
+// news notes how a route reaches a server, and says whether that is news.
+func (d *deliveries) news(c PrefectConfig) bool {
 	key, err := keyOf(c)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.wakes == nil {
-		d.wakes, d.told = map[string]chan struct{}{}, map[string]prefectKey{}
+	if d.told == nil {
+		d.told, d.open = map[string]prefectKey{}, map[string]bool{}
 	}
-	changed = err == nil && d.told[c.APIURL] != key
+	changed := err == nil && d.told[c.APIURL] != key
 	d.told[c.APIURL] = key
-	if d.wakes[c.APIURL] == nil {
-		d.wakes[c.APIURL] = make(chan struct{}, 1)
-		first = true
+	if !c.holdsSecret() {
+		d.open[c.APIURL] = true
 	}
-	return d.wakes[c.APIURL], first, changed
+	return changed
+}
+
+// wakeOf is what wakes a server's deliverer; first: it has none yet.
+func (d *deliveries) wakeOf(server string) (wake chan struct{}, first bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.wakes == nil {
+		d.wakes = map[string]chan struct{}{}
+	}
+	if first = d.wakes[server] == nil; first {
+		d.wakes[server] = make(chan struct{}, 1)
+	}
+	return d.wakes[server], first
 }
 
 // has says whether the server has a deliverer.
@@ -62,15 +78,27 @@ func (d *deliveries) has(server string) bool {
 	return d.wakes[server] != nil
 }
 
-// deliver begins to deliver to a server.
+// reachesOpenly says whether a route reaches the server without a secret of its
+// own.
+func (d *deliveries) reachesOpenly(server string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.open[server]
+}
+
+// deliver begins to deliver to a route's server.
 func (p *Process) deliver(c PrefectConfig) {
-	wake, first, changed := p.deliveries.news(c)
-	if changed {
+	if p.deliveries.news(c) {
 		p.deliveries.begin(func(ctx context.Context) { p.rememberServer(ctx, c) })
 	}
+	p.deliverTo(c.APIURL)
+}
+
+func (p *Process) deliverTo(server string) {
+	wake, first := p.deliveries.wakeOf(server)
 	if first {
 		p.deliveries.begin(func(ctx context.Context) {
-			outbox.Run(ctx, outbox.Options{Store: p.Outbox, Server: c.APIURL, Courier: courier{p}, Wake: wake, Logger: p.log})
+			outbox.Run(ctx, outbox.Options{Store: p.Outbox, Server: server, Courier: courier{p}, Wake: wake, Logger: p.log})
 		})
 	}
 }

@@ -21,8 +21,12 @@ func (c PrefectConfig) holdsSecret() bool {
 }
 
 // rememberServer keeps how a server is reached, so that a process that starts
-// later can deliver before a request tells it. That it can't stops nobody.
+// later can deliver before a request tells it. A way that holds a secret isn't
+// kept, and what is kept goes where no route of this process has another: which
+// of two routes is met first decides nothing. That it can't stops nobody.
 func (p *Process) rememberServer(ctx context.Context, c PrefectConfig) {
+	p.deliveries.remembering.Lock()
+	defer p.deliveries.remembering.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, keptServersLimit)
 	defer cancel()
 	known, err := p.knownServers(ctx)
@@ -31,8 +35,11 @@ func (p *Process) rememberServer(ctx context.Context, c PrefectConfig) {
 	}
 	before, err := json.Marshal(known)
 	if err == nil {
-		if delete(known, c.APIURL); !c.holdsSecret() {
+		switch {
+		case !c.holdsSecret():
 			known[c.APIURL] = c
+		case !p.deliveries.reachesOpenly(c.APIURL):
+			delete(known, c.APIURL)
 		}
 		var after []byte
 		if after, err = json.Marshal(known); err == nil && !bytes.Equal(before, after) {
@@ -75,7 +82,7 @@ func (p *Process) ResumeDelivery() {
 				p.log.Error("what was accepted can't be delivered before a route names its server", "prefect", c.APIURL, "error", err)
 				continue
 			}
-			p.deliver(c)
+			p.deliverTo(server)
 		}
 	})
 }

@@ -340,6 +340,21 @@ func TestDeliveryGoesOnAfterARestart(t *testing.T) {
 	require.Equal(t, "{}", string(data), "a secret is never kept")
 }
 
+// The servers of all routes are remembered, though all are met at once.
+func TestEveryServerIsRemembered(t *testing.T) {
+	t.Parallel()
+	r := newDurableRig(t)
+	const servers = 8
+	for i := range servers {
+		_, err := compileTrigger(r.process, fmt.Appendf(nil, `{"prefect":{"api_url":"http://127.0.0.1:9/%d/api"},%s}`, i, durableRoute))
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool {
+		known, err := r.process.knownServers(t.Context())
+		return err == nil && len(known) == servers
+	}, testLimit, 10*time.Millisecond)
+}
+
 func TestNobodyKnowsTheDeployment(t *testing.T) {
 	t.Parallel()
 	r := newDurableRig(t)
