@@ -110,6 +110,7 @@ type examination struct {
 	Options
 	probe   *probe
 	targets []target
+	skipped []string // routes that can't be asked, and why
 	report  Report
 	// answers are those without a token, by target.
 	answers map[string]answer
@@ -167,6 +168,14 @@ func (x *examination) add(f Finding) {
 		f.Means, f.Do = "", ""
 	}
 	x.report.Findings = append(x.report.Findings, f)
+}
+
+// leaveOpen makes unknown what seemed well: one of the questions behind it has
+// no answer.
+func (f *Finding) leaveOpen(why string) {
+	if f.Verdict == OK {
+		f.Verdict, f.Says, f.Means, f.Do = Unknown, why, "", ""
+	}
 }
 
 // unknown notes what can't be told, and what would tell it.

@@ -21,7 +21,9 @@ func (x *examination) sideDoors(ctx context.Context) {
 		base := strings.TrimSuffix(t.path, "/admin/version")
 		for _, path := range []string{"/%61dmin/version", "//admin/version", "/./admin/version", "/x/../admin/version", "/admin/version/", "/admin%2fversion", "/ADMIN/version", "/admin/version;x"} {
 			got := x.probe.ask(ctx, question{path: base + path, host: t.host})
-			if got.err == nil && got.status < http.StatusBadRequest {
+			if got.err != nil {
+				f.leaveOpen(base + path + ": " + got.err.Error())
+			} else if got.status < http.StatusBadRequest && !got.toTLS {
 				f.Verdict, f.Says = Danger, fmt.Sprintf("GET %s without a token: %d", base+path, got.status)
 			}
 		}

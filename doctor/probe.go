@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,6 +18,7 @@ const (
 	requestTimeout   = 15 * time.Second
 	maxAnswerBytes   = 1 << 20
 	defaultPerSecond = 10
+	maxPerSecond     = 1000
 	defaultRequests  = 300
 )
 
@@ -36,6 +39,7 @@ func newProbe(gateway *url.URL, o Options) *probe {
 	if o.PerSecond <= 0 {
 		o.PerSecond = defaultPerSecond
 	}
+	o.PerSecond = min(o.PerSecond, maxPerSecond)
 	if o.MaxRequests <= 0 {
 		o.MaxRequests = defaultRequests
 	}
@@ -74,8 +78,27 @@ type answer struct {
 	header        http.Header
 	body          []byte
 	tls           *tls.ConnectionState
+	toTLS         bool // the same address by https is what it says
 	before, after time.Time
 	err           error
+}
+
+// saysNothing tells why an answer shows nothing of our plugins; empty: it
+// does.
+func (a answer) saysNothing() string {
+	switch {
+	case a.err != nil:
+		return a.err.Error()
+	case a.code() != "":
+		return ""
+	case a.toTLS:
+		return "the gateway redirects to https; examine it there"
+	case slices.Contains([]int{http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests, http.StatusUpgradeRequired}, a.status):
+		return fmt.Sprintf("another plugin, or what is in front of Kong, answers first with %d", a.status)
+	case a.status >= http.StatusInternalServerError:
+		return fmt.Sprintf("the answer is %d", a.status)
+	}
+	return ""
 }
 
 // code is a refusal's of the plugins; empty: it is none of theirs.
@@ -146,6 +169,9 @@ func (p *probe) ask(ctx context.Context, q question) answer {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	a.status, a.header, a.tls = resp.StatusCode, resp.Header, resp.TLS
+	if to, err := resp.Location(); err == nil && q.base.Scheme == "http" {
+		a.toTLS = to.Scheme == "https" && to.EscapedPath() == r.URL.Opaque
+	}
 	a.body, a.err = io.ReadAll(io.LimitReader(resp.Body, maxAnswerBytes))
 	return a
 }

@@ -83,10 +83,10 @@ func (x *examination) measured(a answer) {
 		}
 		x.add(f)
 	})
-	each("configurations_compiled_total", func(m *dto.Metric, n float64) {
-		if label(m, "result") == "broken" && n > 0 {
-			x.add(Finding{Check: "configuration", Verdict: Warning, Says: fmt.Sprintf("%.0f configurations of %s couldn't work since the process began", n, label(m, "plugin")),
-				Means: "Their routes refuse everybody, as long as they are in use.", Do: "The gateway's log names the field."})
+	each("configurations_broken", func(m *dto.Metric, n float64) {
+		if n > 0 {
+			x.add(Finding{Check: "configuration", Verdict: Danger, Says: fmt.Sprintf("%.0f configurations of %s that requests met lately can't work", n, label(m, "plugin")),
+				Means: "Their routes refuse everybody.", Do: "The gateway's log names the field."})
 		}
 	})
 	each("issuer_keys_failing", func(m *dto.Metric, n float64) {

@@ -11,6 +11,9 @@ import (
 // identityOnRoutes asks every target without a token.
 func (x *examination) identityOnRoutes(ctx context.Context) {
 	const check = "identity"
+	for _, s := range x.skipped {
+		x.unknown(check, s+" isn't asked", "Give --path of a request that it takes, which must not be open.")
+	}
 	if len(x.targets) == 0 {
 		x.unknown(check, "no path is known that must not be open", "Give --config kong.yml, or --path for each.")
 		return
@@ -53,8 +56,8 @@ func judge(t target, got answer) Finding {
 	case t.anonymous && got.status < http.StatusInternalServerError:
 		f.Verdict = OK
 		f.Says += ", as anonymous in kong.yml has it"
-	case got.status == http.StatusUnauthorized || got.status == http.StatusForbidden || got.status == http.StatusTooManyRequests || got.status == http.StatusUpgradeRequired:
-		f.Verdict, f.Means = Unknown, "Another plugin, or what is in front of Kong, answers first."
+	case got.status < http.StatusInternalServerError && got.saysNothing() != "":
+		f.Verdict, f.Means = Unknown, "It tells nothing: "+got.saysNothing()+"."
 	default:
 		f.Means, f.Do = "The request passed without a token: prefect-identity doesn't run here.", "Configure it for the route, its service or the whole gateway; until then take the route away."
 	}

@@ -44,7 +44,10 @@ func (x *examination) spoofedHeaders(ctx context.Context) {
 		for _, s := range spellings {
 			q := t.question()
 			q.header = spoofed("root", s.write)
-			if got := x.probe.ask(ctx, q); got.err == nil && (got.status != http.StatusUnauthorized || got.code() == "") {
+			got := x.probe.ask(ctx, q)
+			if why := got.saysNothing(); why != "" {
+				f.leaveOpen("the answer to headers " + s.name + " says nothing: " + why)
+			} else if got.status != http.StatusUnauthorized {
 				f.Verdict, f.Says = Danger, fmt.Sprintf("%s %s without a token, with X-Caller-, X-Consumer- and such headers %s: %d instead of 401", t.method, t.path, s.name, got.status)
 			}
 		}
@@ -88,7 +91,9 @@ func (x *examination) echoed(ctx context.Context) {
 	got := x.probe.ask(ctx, question{path: x.EchoPath, token: x.Token, header: map[string][]string{"Connection": {"X-Caller-Subject"}}})
 	f := Finding{Check: "Connection header", Verdict: OK, Says: fmt.Sprintf("one that names ours is answered with %d", got.status),
 		Means: "A client can make Kong drop the headers that say who calls.", Do: "Run prefect-identity on the route."}
-	if !slices.Contains([]int{http.StatusBadRequest, http.StatusUnauthorized}, got.status) {
+	if why := got.saysNothing(); why != "" {
+		f.leaveOpen("one that names ours: " + why)
+	} else if !slices.Contains([]int{http.StatusBadRequest, http.StatusUnauthorized}, got.status) {
 		f.Verdict = Danger
 	}
 	x.add(f)

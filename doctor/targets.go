@@ -44,15 +44,19 @@ func (x *examination) findTargets() (list []target, err error) {
 		return list, nil
 	}
 	for _, r := range x.File.Routes {
-		if t, ok := x.targetOf(r); ok {
+		switch t, why := x.targetOf(r); {
+		case why == "":
 			list = append(list, t)
+		case !t.open:
+			x.skipped = append(x.skipped, t.name+" ("+why+")")
 		}
 	}
 	return list, nil
 }
 
-func (x *examination) targetOf(r *kongyml.Route) (target, bool) {
-	t := target{name: "route " + r.Name, method: http.MethodGet, expected: true, open: true}
+// targetOf is how a route is asked, or why it can't be.
+func (x *examination) targetOf(r *kongyml.Route) (t target, why string) {
+	t = target{name: "route " + r.Name, method: http.MethodGet, expected: true, open: true}
 	for _, p := range x.File.PluginsOf(r) {
 		switch p.Name {
 		case plugin.TriggerName:
@@ -66,8 +70,13 @@ func (x *examination) targetOf(r *kongyml.Route) (target, bool) {
 		}
 	}
 	at := slices.IndexFunc(r.Paths, func(p string) bool { return !strings.HasPrefix(p, "~") })
-	if len(r.Unknown) > 0 || len(r.Headers) > 0 || at < 0 && len(r.Paths) > 0 {
-		return t, false
+	switch {
+	case len(r.Unknown) > 0:
+		return t, "it is chosen by " + strings.Join(r.Unknown, ", ")
+	case len(r.Headers) > 0:
+		return t, "it is chosen by headers"
+	case at < 0 && len(r.Paths) > 0:
+		return t, "its paths are expressions"
 	}
 	t.path = "/"
 	if at >= 0 {
@@ -83,15 +92,15 @@ func (x *examination) targetOf(r *kongyml.Route) (target, bool) {
 		}
 	}
 	if len(r.Hosts) > 0 && t.host == "" {
-		return t, false
+		return t, "its hosts are patterns"
 	}
 	switch {
 	case t.starts && (len(r.Methods) == 0 || slices.Contains(r.Methods, http.MethodPost)):
 		t.method = http.MethodPost // which can't start anything: see question
 	case len(r.Methods) > 0 && !slices.Contains(r.Methods, http.MethodGet):
-		return t, false // what another method does to the service isn't known
+		return t, "it takes no GET, and what another method does isn't known"
 	}
-	return t, true
+	return t, ""
 }
 
 // identityOf takes from a kong.yml whose tokens are taken.

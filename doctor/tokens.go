@@ -52,16 +52,20 @@ func (x *examination) tokenKinds(ctx context.Context) {
 		}
 	}
 	list, missing := x.forgeries(ctx)
-	var taken, failed []string
+	var taken, failed, unsaid []string
 	for _, f := range list {
 		q := t.question()
 		q.token = f.token
 		got := x.probe.ask(ctx, q)
 		what := fmt.Sprintf("%s (%d %s)", f.what, got.status, got.code())
 		switch {
+		case got.err == errBudget:
+			unsaid = append(unsaid, f.what+": "+got.err.Error())
 		case got.err != nil, got.status >= http.StatusInternalServerError:
 			failed = append(failed, what)
-		case got.status != http.StatusUnauthorized || got.code() == "":
+		case got.saysNothing() != "":
+			unsaid = append(unsaid, f.what+": "+got.saysNothing())
+		case got.status != http.StatusUnauthorized:
 			taken = append(taken, what)
 		}
 	}
@@ -73,6 +77,8 @@ func (x *examination) tokenKinds(ctx context.Context) {
 		x.add(Finding{Check: check, Target: t.name, Verdict: Danger, Says: "aren't refused with 401: " + strings.Join(taken, ", "),
 			Means: "What is no access token for this gateway lets its sender in, or a gateway in front decides otherwise.",
 			Do:    "Look at insecure_ settings of prefect-identity, and at what verifies tokens before it."})
+	case len(unsaid) > 0:
+		x.unknown(check, "of some kinds nothing is known: "+strings.Join(unsaid, ", "), "")
 	case len(list) > 0:
 		x.add(Finding{Check: check, Target: t.name, Verdict: OK, Says: fmt.Sprintf("%d kinds that are none are refused", len(list))})
 	}
@@ -229,7 +235,11 @@ func (x *examination) unknownKeyStorm(ctx context.Context) {
 			break
 		}
 		got := x.probe.ask(ctx, q)
-		if got.err != nil || got.status != http.StatusUnauthorized || got.code() == "" {
+		if why := got.saysNothing(); why != "" && (got.err == errBudget || got.err == nil && got.status < http.StatusInternalServerError) {
+			x.unknown(check, "nothing is known: "+why, "")
+			return
+		}
+		if got.err != nil || got.status != http.StatusUnauthorized {
 			other++
 			last = got
 		}
