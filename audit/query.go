@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"fmt"
 	"path"
 	"slices"
 	"time"
@@ -87,7 +88,16 @@ func (c *Caller) Who() string {
 }
 
 // Find calls each with the matching records in order, until it returns false.
+// A folder that holds no log is an error.
 func Find(dir string, q Query, each func(Record) bool) error {
+	files, closeFiles, err := snapshot(dir)
+	if err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	closeFiles()
+	if len(files) == 0 {
+		return fmt.Errorf("audit: there is no log in %s", dir)
+	}
 	return Records(dir, 0, func(r Record) bool {
 		return !q.Matches(r) || each(r)
 	})

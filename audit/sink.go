@@ -89,6 +89,10 @@ func (d *delivery) run(ctx context.Context, after uint64) error {
 			return err
 		}
 		if len(batch) > 0 {
+			if first := batch[0].Seq; after > 0 && first > after+1 {
+				d.log.Error("records are gone before a sink of the audit had them: they were archived or removed too early",
+					"sink", d.name, "from_record", after+1, "to_record", first-1)
+			}
 			if err := d.send(ctx, batch); err != nil {
 				return err
 			}

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -166,6 +167,29 @@ func TestHTTPSinks(t *testing.T) {
 	<-got
 }
 
+// Whoever archives what a sink hasn't had is told.
+func TestSinkThatMissesRecordsSaysSo(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	log := open(t, audit.Options{Dir: dir, Signer: newKeys(t), MaxFileBytes: 1}) // each group of records is a file
+	require.NoError(t, log.Append(t.Context(), event(1), true))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "sink-siem.seq"), []byte("1\n"), 0o600))
+	files, err := filepath.Glob(filepath.Join(dir, "audit-*.jsonl"))
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(files[0]))
+	var said bytes.Buffer
+	c := &collector{}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- audit.Deliver(ctx, dir, "siem", c, slog.New(slog.NewTextHandler(&said, nil))) }()
+	require.Eventually(t, func() bool { return c.count() > 0 }, 10*time.Second, 5*time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+	require.Equal(t, uint64(3), c.seqs[0])
+	require.Contains(t, said.String(), "records are gone")
+	require.Contains(t, said.String(), "from_record=2 to_record=2")
+}
+
 func TestSyslogSink(t *testing.T) {
 	t.Parallel()
 	daemon, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -177,8 +201,52 @@ func TestSyslogSink(t *testing.T) {
 	packet := make([]byte, 4096)
 	n, _, err := daemon.ReadFrom(packet)
 	require.NoError(t, err)
-	require.Contains(t, string(packet[:n]), "<84>") // authpriv.warning
+	require.Contains(t, string(packet[:n]), "<84>2026-11-24T12:00:00Z ") // authpriv.warning
 	require.Contains(t, string(packet[:n]), "CEF:0|kong-prefect|")
+}
+
+// What a daemon has not read is an error, though the network took it: syslog itself acknowledges nothing.
+func TestSyslogSinkByStreams(t *testing.T) {
+	t.Parallel()
+	for _, network := range []string{"tcp", "unix"} {
+		address := map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(t.TempDir(), "log")}[network]
+		daemon, err := net.Listen(network, address)
+		require.NoError(t, err)
+		defer daemon.Close()
+		sink := &audit.SyslogSink{Network: network, Address: daemon.Addr().String(), Format: audit.Formats["json"]}
+		serve := func(do func(net.Conn)) {
+			go func() {
+				if conn, err := daemon.Accept(); err == nil {
+					do(conn)
+				}
+			}()
+		}
+		got := make(chan string, 1)
+		serve(func(conn net.Conn) {
+			data, _ := io.ReadAll(conn)
+			got <- string(data)
+			_ = conn.Close()
+		})
+		require.NoError(t, sink.Send(t.Context(), append(sample(), sample()...)))
+		lines := <-got
+		require.Equal(t, 2, strings.Count(lines, "\n"))
+		require.Contains(t, lines, `: {"seq":7,`)
+
+		serve(func(conn net.Conn) { // dies before it has read
+			if tcp, ok := conn.(*net.TCPConn); ok {
+				_ = tcp.SetLinger(0)
+			}
+			_ = conn.Close()
+		})
+		require.Error(t, sink.Send(t.Context(), sample()), network)
+
+		hold := make(chan struct{})
+		serve(func(conn net.Conn) { <-hold; _ = conn.Close() }) // reads nothing, ever
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		require.ErrorContains(t, sink.Send(ctx, sample()), "isn't known what it has read", network)
+		cancel()
+		close(hold)
+	}
 }
 
 func TestSinkSettings(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/syslog"
 	"net/http"
 	"net/url"
 	"os"
@@ -33,40 +32,6 @@ func (s WriterSink) Send(_ context.Context, records []Record) error {
 	}
 	_, err := s.Writer.Write(lines.Bytes())
 	return err
-}
-
-// SyslogSink sends to a syslog daemon, facility authpriv.
-type SyslogSink struct {
-	// Network is udp, tcp or unix; empty is the machine's own daemon.
-	Network, Address string
-	Format           Format
-	writer           *syslog.Writer
-}
-
-// Send connects where it must, and once more where the daemon has restarted.
-func (s *SyslogSink) Send(_ context.Context, records []Record) error {
-	if s.writer == nil {
-		w, err := syslog.Dial(s.Network, s.Address, syslog.LOG_AUTHPRIV|syslog.LOG_INFO, product)
-		if err != nil {
-			return err
-		}
-		s.writer = w
-	}
-	for _, r := range records {
-		line, err := s.Format(r)
-		if err != nil {
-			return err
-		}
-		if severity(r) >= 5 {
-			err = s.writer.Warning(string(line))
-		} else {
-			err = s.writer.Info(string(line))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // maxAnswerBytes bounds what is read of a collector's answer.

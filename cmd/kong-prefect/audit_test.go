@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,6 +51,7 @@ func TestAuditCommands(t *testing.T) {
 		{"verify without keys", []string{"verify", dir}, exitUsage, "--keys FILE"},
 		{"verify with a missing key file", []string{"verify", dir, "--keys", dir + "/none"}, exitTrouble, "no such file"},
 		{"verify where no log is", []string{"verify", t.TempDir(), "--keys", keys}, exitTrouble, "there is no log"},
+		{"query where no log is", []string{"query", t.TempDir()}, exitTrouble, "there is no log"},
 		{"query", []string{"query", dir, "--caller", "1"}, 0, "2 records"},
 		{"query keeps the terminal safe", []string{"query", dir, "--run", "r"}, 0, "Ann?[31m"},
 		{"query by outcome", []string{"query", dir, "--outcome", "FAILED", "--from", today, "--json"}, 0, `"outcome":"FAILED"`},
@@ -78,4 +82,20 @@ func TestAuditVerifyFindsAChange(t *testing.T) {
 	require.ErrorIs(t, err, errFound)
 	require.Contains(t, out.String(), "current.jsonl:")
 	require.Equal(t, exitFound, exitCode(err, io.Discard))
+}
+
+// A full disk or a file that can't be read for a while ends nothing for good: sinks and outcomes go on from their place.
+func TestFollowersBeginAgain(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	var said bytes.Buffer
+	runs := 0
+	keepFollowing(ctx, slog.New(slog.NewTextHandler(&said, nil)), "sink siem", time.Millisecond, func() error {
+		if runs++; runs == 3 {
+			cancel()
+		}
+		return errors.New("no space left on device")
+	})
+	require.Equal(t, 3, runs)
+	require.Equal(t, 2, strings.Count(said.String(), "no space left"), "its own end is no error")
 }

@@ -3,13 +3,24 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/kong-prefect/kong-prefect/audit"
 	"github.com/kong-prefect/kong-prefect/plugin"
+)
+
+const (
+	// followAgain is when what follows the audit is begun again after an error
+	// (a full disk, a file that can't be read): each knows its place.
+	followAgain = 10 * time.Second
+	// followEnd bounds how long it may take to end: standard output may be
+	// blocked.
+	followEnd = 5 * time.Second
 )
 
 // openAudit gives the plugins the audit, where there is to be one, and follows
@@ -36,11 +47,7 @@ func openAudit(o serveOptions, process *plugin.Process) (sinkNames []string, clo
 	ctx, cancel := context.WithCancel(context.Background())
 	var following sync.WaitGroup
 	follow := func(what string, run func() error) {
-		following.Go(func() {
-			if err := run(); err != nil && ctx.Err() == nil {
-				o.log.Error("the audit isn't followed any more", "by", what, "error", err)
-			}
-		})
+		following.Go(func() { keepFollowing(ctx, o.log, what, followAgain, run) })
 	}
 	follow("outcomes of runs", func() error {
 		return log.FollowOutcomes(ctx, process, audit.OutcomeOptions{Settle: o.settle})
@@ -51,9 +58,29 @@ func openAudit(o serveOptions, process *plugin.Process) (sinkNames []string, clo
 	}
 	return slices.Sorted(maps.Keys(sinks)), func() {
 		cancel()
-		following.Wait()
+		ended := make(chan struct{})
+		go func() { following.Wait(); close(ended) }()
+		select {
+		case <-ended:
+		case <-time.After(followEnd):
+			o.log.Warn("what follows the audit doesn't end, a sink that takes nothing perhaps; the next process goes on from there")
+		}
 		if err := log.Close(); err != nil {
 			o.log.Error("closing the audit", "error", err)
 		}
 	}, nil
+}
+
+// keepFollowing runs until ctx ends, and begins again after an error.
+func keepFollowing(ctx context.Context, log *slog.Logger, what string, after time.Duration, run func() error) {
+	for {
+		if err := run(); err != nil && ctx.Err() == nil {
+			log.Error("the audit can't be followed now; it is tried again", "by", what, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(after):
+		}
+	}
 }
