@@ -161,9 +161,16 @@ func (h *trigger) isOwn(o order, run prefectclient.FlowRun) bool {
 	if signed == nil || slices.ContainsFunc(findings, func(f stamp.Finding) bool { return slices.Contains(foreign, f.Code) }) {
 		return false
 	}
-	// Who asks for the first caller of a chain sees what they see.
-	caller := o.firstCaller()
-	return caller.Subject != "" && signed.Caller.Subject == caller.Subject && signed.Caller.Issuer == caller.Issuer
+	id := o.caller.Identity
+	if signed.Caller.Subject == id.Subject && signed.Caller.Issuer == id.Issuer {
+		return true
+	}
+	// A run that asks in its caller's name sees the runs that its account asked
+	// for in that name, and no others: a stamp is no credential, for whoever
+	// reads the run reads it.
+	first := o.firstCaller()
+	return o.parent != nil && signed.Caller.Subject == first.Subject && signed.Caller.Issuer == first.Issuer &&
+		slices.ContainsFunc(signed.Actors, func(a stamp.Actor) bool { return a.Subject == id.Subject && a.Issuer == id.Issuer })
 }
 
 // statusOf is a run's address at this gateway, relative to it. It is empty where nothing could say whose the run is.

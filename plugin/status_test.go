@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"testing"
 
@@ -60,6 +61,51 @@ func TestWhoseRunItIs(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A run's stamp can be read by whoever reads the run, so sending it along opens
+// nobody's runs but those that its sender asked for in the caller's name.
+func TestAStampOpensNoRunsOfItsCallers(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	r := newTriggerRig(t, watched)
+	mine := r.started(ask{})
+	stored, err := r.client.FlowRun(ctx, mine.ID)
+	require.NoError(t, err)
+	stamped := stored.Context["kong_prefect"].(map[string]any)["stamp"].(string)
+	account := claims.Identity{Subject: "svc-flows", Issuer: "https://idp", Kind: claims.Service, Client: "svc-flows"}
+	other := claims.Identity{Subject: "other", Issuer: "https://idp", Kind: claims.Service, Client: "other"}
+	send := func(caller claims.Identity, method, path string) (*reply, *Problem) {
+		o := r.order(ask{caller: caller, method: method, path: path, body: emea})
+		o.parentStamp = []string{stamped}
+		return r.serve(ctx, o)
+	}
+	made, problem := send(account, http.MethodPost, "/run/report")
+	require.Nil(t, problem, "%+v", problem)
+	var started Run
+	require.NoError(t, json.Unmarshal(made.body, &started))
+	for _, method := range []string{http.MethodGet, http.MethodDelete} {
+		for name, c := range map[string]struct {
+			by   claims.Identity
+			path string
+			may  bool
+		}{
+			"the caller's own, by an account":     {account, mine.Links.Status, false},
+			"the account's, in the caller's name": {account, started.Links.Status, true},
+			"another account's, in their name":    {other, started.Links.Status, false},
+			"the caller's, by themselves":         {claims.Identity{}, mine.Links.Status, true},
+		} {
+			_, problem := send(c.by, method, c.path)
+			if c.may {
+				require.Nil(t, problem, "%s %s %+v", method, name, problem)
+				continue
+			}
+			require.NotNil(t, problem, "%s %s", method, name)
+			require.Equal(t, CodeRunUnknown, problem.Code, "%s %s", method, name)
+		}
+	}
+	_, problem = r.send(ask{method: http.MethodGet, path: started.Links.Status})
+	require.Nil(t, problem, "what is done in their name they see")
 }
 
 // What isn't there, what was never stamped, what carries a stamp that isn't its
