@@ -157,7 +157,7 @@ func (c *check) ownKey(o map[string]any, at string, deployment uuid.UUID) (strin
 		return "", err
 	}
 	// at keeps the runs of one request apart.
-	key := stamp.IdempotencyKey(c.Request.Caller, deployment, sent, c.Request.RequestID+at)
+	key := stamp.IdempotencyKey(c.Request.Caller, c.Request.Parent, deployment, sent, c.Request.RequestID+at)
 	o["idempotency_key"] = key
 	return key, nil
 }

@@ -53,7 +53,7 @@ func (h *trigger) start(ctx context.Context, o order) (*reply, *Problem) {
 		return nil, problem
 	}
 	w.clientKey = clientKey
-	w.run.IdempotencyKey = stamp.IdempotencyKey(o.caller.Identity, d.id, w.clientKey, o.requestID)
+	w.run.IdempotencyKey = stamp.IdempotencyKey(o.caller.Identity, o.parent, d.id, w.clientKey, o.requestID)
 	return h.createCounted(ctx, o, d, w)
 }
 

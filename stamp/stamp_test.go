@@ -154,13 +154,18 @@ func TestIdempotencyKeysAreTheCallersOwn(t *testing.T) {
 	bob.Subject = "b"
 	keys := map[string]bool{}
 	for _, key := range []string{
-		IdempotencyKey(alice, one, "k", "r1"), IdempotencyKey(bob, one, "k", "r1"), IdempotencyKey(alice, two, "k", "r1"),
-		IdempotencyKey(alice, one, "k2", "r1"), IdempotencyKey(alice, one, "", "k"), IdempotencyKey(alice, one, "", "r2"),
+		IdempotencyKey(alice, nil, one, "k", "r1"), IdempotencyKey(bob, nil, one, "k", "r1"), IdempotencyKey(alice, nil, two, "k", "r1"),
+		IdempotencyKey(bob, chainOf("5d1a"), one, "k", "r1"), IdempotencyKey(bob, chainOf("5d1b"), one, "k", "r1"),
+		IdempotencyKey(alice, nil, one, "k2", "r1"), IdempotencyKey(alice, nil, one, "", "k"), IdempotencyKey(alice, nil, one, "", "r2"),
 	} {
 		require.False(t, keys[key])
 		keys[key] = true
 	}
-	require.Equal(t, IdempotencyKey(alice, one, "k", "r1"), IdempotencyKey(alice, one, "k", "r2"), "the caller's key counts, whatever the request")
+	require.Equal(t, IdempotencyKey(alice, nil, one, "k", "r1"), IdempotencyKey(alice, nil, one, "k", "r2"), "the caller's key counts, whatever the request")
+}
+
+func chainOf(subject string) *Claims {
+	return &Claims{Context: Context{Caller: Caller{Subject: subject, Issuer: alice.Issuer}}}
 }
 
 func TestTagsAreCutBetweenRunes(t *testing.T) {
