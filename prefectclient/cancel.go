@@ -9,18 +9,19 @@ import (
 	"github.com/google/uuid"
 )
 
+const cancelName = "cancel flow run"
+
 // CancelFlowRun asks for a run's end and gives the state it has then:
 // CANCELLING while somebody executes it, CANCELLED where nobody does yet, and
 // the state it ended in where it has ended. Prefect itself decides, so a run
 // that ends meanwhile keeps its end. message stands in the state, for people.
 func (c *Client) CancelFlowRun(ctx context.Context, id uuid.UUID, message string) (State, error) {
-	const name = "cancel flow run"
 	// Without force Prefect's own rules hold: no state follows a final one.
 	body, err := json.Marshal(map[string]any{
 		"state": map[string]any{"type": "CANCELLING", "name": "Cancelling", "message": message}, "force": false,
 	})
 	if err != nil {
-		return State{}, &Error{Op: name, Reason: ReasonRequestInvalid, cause: err}
+		return State{}, &Error{Op: cancelName, Reason: ReasonRequestInvalid, cause: err}
 	}
 	// Asked twice it does what it does once, so a lost answer doesn't matter.
 	var result struct {
@@ -28,7 +29,7 @@ func (c *Client) CancelFlowRun(ctx context.Context, id uuid.UUID, message string
 		Status string `json:"status"` // ACCEPT, REJECT or ABORT: the state tells more
 	}
 	err = c.call(ctx, &operation{
-		name: name, method: http.MethodPost, path: "/flow_runs/" + id.String() + "/set_state", body: body, notFound: ReasonNotFound,
+		name: cancelName, method: http.MethodPost, path: "/flow_runs/" + id.String() + "/set_state", body: body, notFound: ReasonNotFound,
 		decode: func(answer []byte) error {
 			result.State = nil
 			if err := decode(answer, &result); err != nil {

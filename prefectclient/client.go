@@ -126,7 +126,7 @@ type Sent struct {
 // Operations are all there are.
 var Operations = []string{
 	createName, confirmName, "find deployment", "read deployment", "read flow run", "read flow runs", "read run states",
-	"find flow run by idempotency key", "find flow run of deployment", "query",
+	"find flow run by idempotency key", "find flow run of deployment", "query", cancelName, askWhichName,
 }
 
 // EventKind says what an [Event] tells of.

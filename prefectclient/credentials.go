@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Credentials gives the value of the Authorization header, which may change
@@ -97,6 +98,14 @@ func (r *rotation) Authorization(context.Context) (string, error) {
 	return r.values[r.at](), nil
 }
 
+// rotates tells whether two secrets are valid at the moment.
+func (r *rotation) rotates() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refresh(false)
+	return len(r.values) > 1
+}
+
 func (r *rotation) Rejected(_ context.Context, value string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -181,10 +190,23 @@ func (r *rotation) Format(s fmt.State, _ rune) {
 	_, _ = io.WriteString(s, "prefectclient."+strings.ReplaceAll(r.kind, " ", "_")+"(redacted)")
 }
 
-// lastRefused is the SHA-256 of the credential that the server refused last.
+// lastRefused is the SHA-256 of the credential that the server refused last,
+// and when it was asked about one.
 type lastRefused struct {
-	mu  sync.Mutex
-	sum [sha256.Size]byte
+	mu    sync.Mutex
+	sum   [sha256.Size]byte
+	asked time.Time
+}
+
+// askAgain says whether it is time to ask the server, to one of all who ask.
+func (l *lastRefused) askAgain(now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Sub(l.asked) < askWhichEvery {
+		return false
+	}
+	l.asked = now
+	return true
 }
 
 // isNew notes a refused credential, and says whether another one was refused

@@ -3,6 +3,7 @@ package prefectclient_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -146,6 +147,41 @@ func TestTwoSecretsDuringARotation(t *testing.T) {
 }
 
 // Many callers see the same 401; they must not switch it back and forth.
+// Who passes requests on doesn't learn that the server refused one.
+func TestWhichOfTwoSecretsIsPassedOn(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	s, server := startFake(t)
+	o := hasty(s)
+	o.Credentials = prefectclient.AuthString("admin:old", authString)
+	client := newClient(t, o).Route("guard")
+	passedOn := func() string {
+		value, err := client.Authorization(ctx)
+		require.NoError(t, err)
+		secret, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(value, "Basic "))
+		require.NoError(t, err)
+		return string(secret)
+	}
+	require.Equal(t, authString, passedOn(), "the server takes the second one")
+	asked := len(server.Requests())
+	for range 20 {
+		passedOn()
+	}
+	require.Less(t, len(server.Requests()), asked+20, "it isn't asked for every request")
+	server.Accept(prefecttest.Options{AuthStrings: []string{"admin:old"}})
+	require.Eventually(t, func() bool { return passedOn() == "admin:old" }, 10*time.Second, 10*time.Millisecond)
+
+	server.Script(prefecttest.Fault{Delay: time.Minute})
+	require.Eventually(t, func() bool { return passedOn() == "admin:old" && server.Unused() == 0 }, 10*time.Second, 10*time.Millisecond,
+		"a server that doesn't answer holds nobody up for long")
+
+	o.Credentials = prefectclient.AuthString(authString)
+	asked = len(server.Requests())
+	_, err := newClient(t, o).Authorization(ctx)
+	require.NoError(t, err)
+	require.Len(t, server.Requests(), asked, "there is nothing to choose")
+}
+
 func TestRotationUnderLoad(t *testing.T) {
 	t.Parallel()
 	s, server := startFake(t)
