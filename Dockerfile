@@ -4,7 +4,7 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -o /kong-prefect ./cmd/kong-prefect
+RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /kong-prefect ./cmd/kong-prefect
 
 FROM kong:3.9
 COPY --from=build --chmod=0755 /kong-prefect /usr/local/bin/kong-prefect

@@ -34,9 +34,10 @@ help: ## list the targets
 
 build: $(BINARIES) ## build/kong-prefect (for Kong) and build/devgateway (the stand-in for Kong)
 
-# Go's own cache knows what is up to date. As in the image: without libc, so that it runs anywhere.
+# Go's own cache knows what is up to date. As in the image: without libc, so that it runs anywhere, and without what only
+# debuggers read, a third of it.
 $(BINARIES):
-	@CGO_ENABLED=0 $(GO) build -trimpath -o build/$@ ./cmd/$@
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags="-s -w" -o build/$@ ./cmd/$@
 
 demo: build $(PREFECT) ## the whole story on real parts, on this terminal (KEEP=1 keeps it running)
 	@cd test && $(GO) build -trimpath -o ../build/demo ./cmd/demo
