@@ -1,20 +1,16 @@
 package audit_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"text/template"
 	"time"
 
 	"github.com/google/uuid"
@@ -55,10 +51,8 @@ type scene struct {
 func newScene(t *testing.T, ctx context.Context) *scene {
 	s := &scene{dir: t.TempDir()}
 	s.audit, s.keys = filepath.Join(s.dir, "audit"), filepath.Join(s.dir, "keys.json")
-	build := exec.CommandContext(ctx, "go", "build", "-race", "-trimpath", "-o", s.dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
-	build.Dir = repository
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
+	err := stack.BuildBinaries(ctx, repository, s.dir)
+	require.NoError(t, err)
 
 	s.prefect, err = stack.NewPrefect(stack.PrefectOptions{Venv: stack.VenvFromEnv(filepath.Join(repository, "build/venv"))})
 	require.NoError(t, err)
@@ -71,7 +65,7 @@ func newScene(t *testing.T, ctx context.Context) *scene {
 	s.collector = newCollector(t)
 
 	s.gateway, err = stack.StartGateway(ctx, stack.GatewayOptions{
-		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: s.config(t),
+		Binaries: s.dir, Config: s.config(t),
 		ServeArgs: []string{"--audit", s.audit, "--audit-settle", "25s", "--audit-sinks", s.collector.settings(t, s.dir), "--keys", s.keys},
 	})
 	require.NoError(t, err)
@@ -103,14 +97,10 @@ func (s *scene) deploy(t *testing.T, ctx context.Context) string {
 }
 
 func (s *scene) config(t *testing.T) string {
-	text, err := template.ParseFiles("testdata/kong.yml")
-	require.NoError(t, err)
-	var out bytes.Buffer
-	require.NoError(t, text.Execute(&out, map[string]string{
+	path, err := stack.WriteConfig(filepath.Join(s.dir, "kong.yml"), "testdata/kong.yml", map[string]string{
 		"Issuer": s.idp.Issuer(), "PrefectURL": s.prefect.URL(), "PrefectAPI": s.prefect.APIURL(), "Auth": s.prefect.AuthString(),
-	}))
-	path := filepath.Join(s.dir, "kong.yml")
-	require.NoError(t, os.WriteFile(path, out.Bytes(), 0o600))
+	})
+	require.NoError(t, err)
 	return path
 }
 

@@ -45,7 +45,7 @@ func TestKongRefusesWhatCheckSaysItRefuses(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, stack.BuildBinaries(ctx, repository, dir))
 	gateway, err := stack.StartGateway(ctx, stack.GatewayOptions{
-		Plugin: filepath.Join(dir, "kong-prefect"), DevGateway: filepath.Join(dir, "devgateway"), Config: filepath.Join(repository, "kong.yml"), Admin: true,
+		Binaries: dir, Config: filepath.Join(repository, "kong.yml"), Admin: true,
 		Env: []string{"OIDC_ISSUER=https://idp.example.com", "PREFECT_API_URL=http://prefect:4200/api", "PREFECT_API_AUTH_STRING=a:b"},
 	})
 	require.NoError(t, err)

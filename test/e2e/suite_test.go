@@ -21,7 +21,6 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
-	"text/template"
 	"time"
 
 	"github.com/kong-prefect/kong-prefect/test/stack"
@@ -165,29 +164,19 @@ func (s *suite) config() (path string, err error) {
 	if err := os.WriteFile(authFile, []byte(s.Prefect.AuthString()+"\n"), 0o600); err != nil {
 		return "", err
 	}
-	text, err := template.ParseFiles("testdata/kong.yml")
-	if err != nil {
-		return "", err
-	}
-	file, err := os.Create(filepath.Join(s.dir, "kong.yml"))
-	if err != nil {
-		return "", err
-	}
-	err = text.Execute(file, map[string]string{
+	return stack.WriteConfig(filepath.Join(s.dir, "kong.yml"), "testdata/kong.yml", map[string]string{
 		"EchoURL": echo.URL, "BadGatewayURL": bad.URL, "AuthFile": authFile,
 		"ClosedURL": "http://" + closed.Addr().String(),
 	})
-	return file.Name(), errors.Join(err, file.Close())
 }
 
 // startGateway starts one more gateway, with the addresses of the suite's parts in its environment.
 func (s *suite) startGateway(ctx context.Context, config string) (*stack.Gateway, error) {
 	return stack.StartGateway(ctx, stack.GatewayOptions{
-		Plugin:     filepath.Join(s.dir, "kong-prefect"),
-		DevGateway: filepath.Join(s.dir, "devgateway"),
-		Config:     config,
-		Admin:      true,
-		Audit:      true,
+		Binaries: s.dir,
+		Config:   config,
+		Admin:    true,
+		Audit:    true,
 		Env: []string{
 			"OIDC_ISSUER=" + s.Provider.Issuer(),
 			"PREFECT_API_URL=" + s.Prefect.APIURL(),

@@ -1,7 +1,6 @@
 package guard_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -14,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"text/template"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -122,21 +120,14 @@ type server struct {
 }
 
 func (s *suite) startGateway(ctx context.Context, name string, p *stack.Prefect, auth string, pages bool) (*stack.Gateway, error) {
-	text, err := template.ParseFiles("testdata/kong.yml")
+	viewer := "[" + strings.Join(guard.RolePermissions("viewer"), ", ") + "]"
+	config, err := stack.WriteConfig(filepath.Join(s.dir, name+".yml"), "testdata/kong.yml",
+		map[string]any{"Servers": []server{{Name: name, URL: p.URL(), Auth: auth, Viewer: viewer, Pages: pages}}})
 	if err != nil {
 		return nil, err
 	}
-	var config bytes.Buffer
-	viewer := "[" + strings.Join(guard.RolePermissions("viewer"), ", ") + "]"
-	if err := text.Execute(&config, map[string]any{"Servers": []server{{Name: name, URL: p.URL(), Auth: auth, Viewer: viewer, Pages: pages}}}); err != nil {
-		return nil, err
-	}
-	file := filepath.Join(s.dir, name+".yml")
-	if err := os.WriteFile(file, config.Bytes(), 0o600); err != nil {
-		return nil, err
-	}
 	return stack.StartGateway(ctx, stack.GatewayOptions{
-		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: file, Audit: true,
+		Binaries: s.dir, Config: config, Audit: true,
 		Env: []string{"OIDC_ISSUER=" + s.provider.Issuer()},
 	})
 }

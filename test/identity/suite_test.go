@@ -98,7 +98,7 @@ func (s *suite) start(ctx context.Context) (err error) {
 		return err
 	}
 	if s.gateway, err = stack.StartGateway(ctx, stack.GatewayOptions{
-		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: path, Admin: true,
+		Binaries: s.dir, Config: path, Admin: true,
 	}); err != nil {
 		return err
 	}

@@ -93,7 +93,7 @@ func (s *suite) start(ctx context.Context) (err error) {
 		return err
 	}
 	s.gateway, err = stack.StartGateway(ctx, stack.GatewayOptions{
-		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: config,
+		Binaries: s.dir, Config: config,
 		Env: []string{
 			"OIDC_ISSUER=" + s.keycloak.Issuer(),
 			"PREFECT_API_URL=" + s.Prefect.APIURL(),

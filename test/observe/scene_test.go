@@ -1,7 +1,6 @@
 package observe_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -12,7 +11,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"text/template"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -71,7 +69,7 @@ func newScene(t *testing.T, ctx context.Context, serveArgs ...string) *scene {
 	s.away = "http://" + away
 
 	s.gateway, err = stack.StartGateway(ctx, stack.GatewayOptions{
-		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: s.config(t),
+		Binaries: s.dir, Config: s.config(t),
 		ServeArgs: append([]string{
 			"--log-level", "debug", "--log-format", "json", "--log-file", s.logFile,
 			"--outbox", filepath.Join(s.dir, "outbox.db"), "--traces", s.collector.URL,
@@ -111,13 +109,11 @@ func (s *scene) deploy(t *testing.T, ctx context.Context) string {
 }
 
 func (s *scene) config(t *testing.T) string {
-	text, err := template.ParseFiles("testdata/kong.yml")
-	require.NoError(t, err)
-	var out bytes.Buffer
-	require.NoError(t, text.Execute(&out, map[string]string{
+	path, err := stack.WriteConfig(filepath.Join(s.dir, "kong.yml"), "testdata/kong.yml", map[string]string{
 		"Issuer": s.idp.Issuer(), "Away": s.away, "Prefect": s.prefect.URL(), "PrefectAPI": s.prefect.APIURL(), "Auth": s.prefect.AuthString(),
-	}))
-	return s.file(t, "kong.yml", out.String())
+	})
+	require.NoError(t, err)
+	return path
 }
 
 // call makes one request through the gateway and gives its status and body.

@@ -1,7 +1,6 @@
 package once_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -10,11 +9,9 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"text/template"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -47,10 +44,7 @@ func callerName(i int) string { return fmt.Sprintf("svc-%02d", i) }
 func newScene(t *testing.T, ctx context.Context, callers int) *scene {
 	s := &scene{dir: t.TempDir(), deployments: map[string]string{}}
 	s.audit, s.authFile = filepath.Join(s.dir, "audit"), filepath.Join(s.dir, "auth")
-	build := exec.CommandContext(ctx, "go", "build", "-race", "-trimpath", "-o", s.dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
-	build.Dir = repository
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, string(out))
+	require.NoError(t, stack.BuildBinaries(ctx, repository, s.dir))
 
 	postgres, err := stack.StartPostgres(ctx)
 	if errors.Is(err, stack.ErrNotInstalled) {
@@ -82,7 +76,7 @@ func newScene(t *testing.T, ctx context.Context, callers int) *scene {
 	s.deploy(t, ctx)
 	s.writeCredential(t, s.prefect.AuthString())
 	s.gateway, err = stack.StartGateway(ctx, stack.GatewayOptions{
-		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: s.config(t, idp.Issuer(), callers),
+		Binaries: s.dir, Config: s.config(t, idp.Issuer(), callers),
 		ServeArgs: []string{"--audit", s.audit, "--outbox", s.outboxFile()},
 	})
 	require.NoError(t, err)
@@ -129,15 +123,11 @@ func (s *scene) config(t *testing.T, issuer string, callers int) string {
 	for i := range callers {
 		names = append(names, callerName(i))
 	}
-	text, err := template.ParseFiles("testdata/kong.yml")
-	require.NoError(t, err)
-	var out bytes.Buffer
-	require.NoError(t, text.Execute(&out, map[string]any{
+	path, err := stack.WriteConfig(filepath.Join(s.dir, "kong.yml"), "testdata/kong.yml", map[string]any{
 		"Issuer": issuer, "Callers": strings.Join(names, ", "), "PrefectAPI": s.prefect.APIURL(), "AuthFile": s.authFile,
 		"Routes": []route{{plainRoute, false}, {keptRoute, true}, {killsRoute, true}},
-	}))
-	path := filepath.Join(s.dir, "kong.yml")
-	require.NoError(t, os.WriteFile(path, out.Bytes(), 0o600))
+	})
+	require.NoError(t, err)
 	return path
 }
 

@@ -18,7 +18,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"text/template"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -140,16 +139,7 @@ func (s *suite) start(ctx context.Context) (err error) {
 
 // write fills in a template.
 func (s *suite) write(name string, values any) (string, error) {
-	text, err := template.ParseFiles(name)
-	if err != nil {
-		return "", err
-	}
-	var out bytes.Buffer
-	if err := text.Execute(&out, values); err != nil {
-		return "", err
-	}
-	path := filepath.Join(s.dir, fmt.Sprintf("%d-%s", time.Now().UnixNano(), filepath.Base(name)))
-	return path, os.WriteFile(path, out.Bytes(), 0o600)
+	return stack.WriteConfig(filepath.Join(s.dir, fmt.Sprintf("%d-%s", time.Now().UnixNano(), filepath.Base(name))), name, values)
 }
 
 func (s *suite) auditDir() string { return filepath.Join(s.dir, "audit") }
@@ -159,7 +149,7 @@ func (s *suite) startGateway(ctx context.Context, config string, serveArgs ...st
 		serveArgs = []string{"--audit", s.auditDir()}
 	}
 	return stack.StartGateway(ctx, stack.GatewayOptions{
-		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: config,
+		Binaries: s.dir, Config: config,
 		Env: s.env, ServeArgs: serveArgs,
 	})
 }

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -23,9 +24,11 @@ var plugins = []string{"prefect-identity", "prefect-trigger", "prefect-guard"}
 
 // GatewayOptions says what to put in front.
 type GatewayOptions struct {
-	// Plugin is the kong-prefect binary. Required.
+	// Binaries is the folder of the binaries, as BuildBinaries leaves it. Required unless the next two name them.
+	Binaries string
+	// Plugin is the kong-prefect binary. Default: the one of Binaries.
 	Plugin string
-	// DevGateway is the devgateway binary. Required unless Kong is given.
+	// DevGateway is the devgateway binary. Default: the one of Binaries. A real Kong needs none.
 	DevGateway string
 	// Kong is a kong command to run in devgateway's place. Default: the environment's KONG.
 	Kong string
@@ -66,6 +69,8 @@ func StartGateway(ctx context.Context, opts GatewayOptions) (*Gateway, error) {
 	if opts.Kong == "" {
 		opts.Kong = os.Getenv("KONG")
 	}
+	opts.Plugin = cmp.Or(opts.Plugin, filepath.Join(opts.Binaries, "kong-prefect"))
+	opts.DevGateway = cmp.Or(opts.DevGateway, filepath.Join(opts.Binaries, "devgateway"))
 	for _, path := range []*string{&opts.Plugin, &opts.DevGateway, &opts.Config} {
 		abs, err := filepath.Abs(*path)
 		if err != nil {

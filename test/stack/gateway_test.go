@@ -39,7 +39,7 @@ func gatewayOf(t *testing.T, kongYML string) *stack.Gateway {
 	config := filepath.Join(dir, "kong.yml")
 	require.NoError(t, os.WriteFile(config, []byte(kongYML), 0o600))
 	gateway, err := stack.StartGateway(t.Context(), stack.GatewayOptions{
-		Plugin: filepath.Join(dir, "kong-prefect"), DevGateway: filepath.Join(dir, "devgateway"), Config: config, Workers: 2, Admin: true,
+		Binaries: dir, Config: config, Workers: 2, Admin: true,
 	})
 	require.NoError(t, err)
 	t.Cleanup(gateway.Stop)

@@ -130,7 +130,7 @@ func (s *suite) start(ctx context.Context, packages string) (err error) {
 		return err
 	}
 	s.gateway, err = stack.StartGateway(ctx, stack.GatewayOptions{
-		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: "testdata/kong.yml",
+		Binaries: s.dir, Config: "testdata/kong.yml",
 		ServeArgs: []string{"--keys", s.keyFile, "--listen", listen},
 		Env: []string{
 			"OIDC_ISSUER=" + s.Provider.Issuer(), "PREFECT_API_URL=" + s.Prefect.APIURL(),

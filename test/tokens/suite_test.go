@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"text/template"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -86,7 +85,7 @@ func (s *suite) start(ctx context.Context) (err error) {
 		return err
 	}
 	s.gateway, err = stack.StartGateway(ctx, stack.GatewayOptions{
-		Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: config,
+		Binaries: s.dir, Config: config,
 		Env: []string{"INTROSPECTION_SECRET=" + gatewaySecret}, TLS: stack.OnKong(),
 	})
 	return err
@@ -97,16 +96,7 @@ func (s *suite) config() (path string, err error) {
 	s.echo = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(r.Header) // the gateway has gone
 	}))
-	text, err := template.ParseFiles("testdata/kong.yml")
-	if err != nil {
-		return "", err
-	}
-	file, err := os.Create(filepath.Join(s.dir, "kong.yml"))
-	if err != nil {
-		return "", err
-	}
-	defer file.Close() //nolint:errcheck // Execute tells
-	return file.Name(), text.Execute(file, map[string]string{
+	return stack.WriteConfig(filepath.Join(s.dir, "kong.yml"), "testdata/kong.yml", map[string]string{
 		"Echo": s.echo.URL, "Issuer": s.idp.Issuer(), "Rotating": s.rotating.Issuer(), "Leaving": s.leaving.Issuer(),
 		"Introspection": s.idp.IntrospectionURL(), "DenyList": s.denyList, "KeyFile": s.keyFile, "Front": s.front.URL,
 	})

@@ -11,13 +11,11 @@ import (
 	"maps"
 	"net/http"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"text/template"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -101,7 +99,7 @@ func (s *suite) start(ctx context.Context) (err error) {
 		return err
 	}
 	group, both := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.build(both) })
+	group.Go(func() error { return stack.BuildBinaries(both, repository, s.dir) })
 	group.Go(func() error {
 		if err := s.prefect.Ready(both); err != nil {
 			return err
@@ -117,22 +115,13 @@ func (s *suite) start(ctx context.Context) (err error) {
 	}
 	for range 2 {
 		g, err := stack.StartGateway(ctx, stack.GatewayOptions{
-			Plugin: filepath.Join(s.dir, "kong-prefect"), DevGateway: filepath.Join(s.dir, "devgateway"), Config: config,
+			Binaries: s.dir, Config: config,
 			ServeArgs: []string{"--keys", filepath.Join(s.dir, "keys.json")},
 		})
 		if err != nil {
 			return err
 		}
 		s.gateways = append(s.gateways, g)
-	}
-	return nil
-}
-
-func (s *suite) build(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-race", "-trimpath", "-o", s.dir+"/", "./cmd/kong-prefect", "./cmd/devgateway")
-	cmd.Dir = repository
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("building the binaries: %w\n%s", err, out)
 	}
 	return nil
 }
@@ -190,20 +179,11 @@ func (s *suite) deploy(ctx context.Context) error {
 
 // config fills in testdata/kong.yml.
 func (s *suite) config() (path string, err error) {
-	text, err := template.ParseFiles("testdata/kong.yml")
-	if err != nil {
-		return "", err
-	}
-	file, err := os.Create(filepath.Join(s.dir, "kong.yml"))
-	if err != nil {
-		return "", err
-	}
 	values := map[string]string{"Issuer": s.provider.Issuer(), "Prefect": s.prefect.APIURL(), "Auth": s.prefect.AuthString()}
 	if s.redis != nil {
 		values["Redis"] = s.redis.URL()
 	}
-	err = text.Execute(file, values)
-	return file.Name(), errors.Join(err, file.Close())
+	return stack.WriteConfig(filepath.Join(s.dir, "kong.yml"), "testdata/kong.yml", values)
 }
 
 func (s *suite) stop() {
