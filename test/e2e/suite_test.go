@@ -27,10 +27,7 @@ import (
 	"github.com/kong-prefect/kong-prefect/test/stack/provider"
 )
 
-const (
-	repository = "../.."
-	startLimit = 4 * time.Minute
-)
+const repository = "../.."
 
 // The accounts. kong.yml gives the first three a role each, and the strangers none.
 var accounts = provider.Options{
@@ -93,7 +90,7 @@ func run(m *testing.M) int {
 }
 
 func (s *suite) start(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	ctx, cancel := context.WithTimeout(ctx, stack.StartLimit)
 	defer cancel()
 	began := time.Now()
 	notice := func(part string, _ time.Duration) {

@@ -22,10 +22,7 @@ import (
 	"github.com/kong-prefect/kong-prefect/test/stack/provider"
 )
 
-const (
-	repository = "../.."
-	startLimit = 4 * time.Minute
-)
+const repository = "../.."
 
 // accounts: one service account for each role, and one without any.
 var accounts = provider.Options{
@@ -79,7 +76,7 @@ func parts(t testing.TB) *suite {
 		t.Skip("needs Prefect")
 	}
 	s.once.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+		ctx, cancel := context.WithTimeout(context.Background(), stack.StartLimit)
 		defer cancel()
 		s.err = s.start(ctx)
 	})

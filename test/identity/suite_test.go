@@ -62,7 +62,7 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) int {
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // the provider logs every request it refuses
-	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), stack.StartLimit)
 	defer cancel()
 	defer s.stop()
 	if err := s.start(ctx); err != nil {

@@ -118,7 +118,7 @@ func TestPrometheusSeesEverything(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a Prefect server and Prometheus")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), stack.StartLimit)
 	defer cancel()
 	if _, err := exec.LookPath("prometheus"); err != nil {
 		t.Skip("no prometheus here (on Debian: apt-get install prometheus)")

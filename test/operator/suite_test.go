@@ -26,10 +26,7 @@ import (
 	"github.com/kong-prefect/kong-prefect/test/stack/provider"
 )
 
-const (
-	repository = "../.."
-	startLimit = 4 * time.Minute
-)
+const repository = "../.."
 
 var accounts = provider.Options{
 	Audience:      []string{"kong-prefect"},
@@ -78,7 +75,7 @@ func parts(t *testing.T) *suite {
 		t.Skip("needs Prefect")
 	}
 	s.once.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), startLimit)
+		ctx, cancel := context.WithTimeout(context.Background(), stack.StartLimit)
 		defer cancel()
 		s.err = s.start(ctx)
 	})

@@ -42,7 +42,7 @@ func TestRedis(t *testing.T) {
 }
 
 func TestPrefectOnPostgres(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), stack.StartLimit)
 	defer cancel()
 	postgres, err := stack.StartPostgres(ctx)
 	skipUnlessInstalled(t, err)

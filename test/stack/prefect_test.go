@@ -11,7 +11,7 @@ import (
 )
 
 func TestPrefectRunsAFlow(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), stack.StartLimit)
 	defer cancel()
 	began := time.Now()
 	lap := func(what string) { t.Logf("%6.1fs %s", time.Since(began).Seconds(), what) }

@@ -9,6 +9,9 @@ import (
 	"github.com/kong-prefect/kong-prefect/test/stack/provider"
 )
 
+// StartLimit bounds the start of a suite's parts, which takes a minute on a quiet machine.
+const StartLimit = 8 * time.Minute
+
 // Options says what to start.
 type Options struct {
 	Prefect PrefectOptions

@@ -34,8 +34,7 @@ import (
 
 const (
 	repository = "../.."
-	startLimit = 4 * time.Minute
-	runLimit   = 2 * time.Minute
+	runLimit   = 5 * time.Minute
 )
 
 var accounts = provider.Options{
@@ -96,7 +95,7 @@ func run(m *testing.M) int {
 }
 
 func (s *suite) start(ctx context.Context, packages string) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	ctx, cancel := context.WithTimeout(ctx, stack.StartLimit)
 	defer cancel()
 	if s.dir, err = os.MkdirTemp("", "kong-prefect-stamp-"); err != nil {
 		return err

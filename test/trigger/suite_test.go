@@ -25,10 +25,7 @@ import (
 	"github.com/kong-prefect/kong-prefect/test/stack/provider"
 )
 
-const (
-	repository = "../.."
-	startLimit = 4 * time.Minute
-)
+const repository = "../.."
 
 var accounts = provider.Options{
 	Audience: []string{"kong-prefect"},
@@ -82,7 +79,7 @@ func run(m *testing.M) int {
 }
 
 func (s *suite) start(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	ctx, cancel := context.WithTimeout(ctx, stack.StartLimit)
 	defer cancel()
 	if s.dir, err = os.MkdirTemp("", "kong-prefect-trigger-"); err != nil {
 		return err
