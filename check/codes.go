@@ -49,6 +49,7 @@ const (
 	codePathStripped       = "path_stripped"
 	codeMethodExcluded     = "method_excluded"
 	codeUpstreamDiffers    = "upstream_differs"
+	codeUnguarded          = "prefect_unguarded"
 
 	codeSecretInClear = "secret_in_clear"
 	codeInsecure      = "insecure_setting"
@@ -109,6 +110,7 @@ var codes = map[string]kind{
 	codePathUnreachable:    {Error, "No request that reaches the trigger's route has the form of its path: all are refused with path_unknown.", "Make the route's paths and the trigger's path begin alike."},
 	codePathStripped:       {Warning, "The route takes the beginning of the path away that prefect-guard looks for: every request is refused with route_unknown.", "Set strip_path: false on the route, or put the path into the service's."},
 	codeMethodExcluded:     {Warning, "The route doesn't let POST through, by which the trigger starts runs.", "Add POST to the route's methods, or leave methods out."},
+	codeUnguarded:          {Warning, "A route leads to Prefect's API past prefect-guard: whoever reaches the gateway can do everything there, as far as Prefect itself asks for no password.", "Configure prefect-guard for the service, or give this route paths that can't reach the API, with strip_path: false."},
 	codeUpstreamDiffers:    {Warning, "prefect-guard asks one server what the caller may see, and the service sends the request to another.", "Make api_url and the service's address the same server."},
 
 	codeSecretInClear: {Warning, "A secret stands in the file.", `Take it from elsewhere: "{vault://env/name}" in its place, a ..._file or ..._env field, or decK's ${{ env "DECK_NAME" }}; in Kubernetes configPatches.`},

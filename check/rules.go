@@ -30,6 +30,7 @@ func (c *checker) rules() {
 	for _, r := range c.routes {
 		c.route(r)
 	}
+	c.sideDoors()
 	if len(c.routes) == 0 {
 		c.withoutRoutes()
 	}

@@ -1,0 +1,112 @@
+package check
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/kong-prefect/kong-prefect/plugin"
+)
+
+// sideDoors finds routes by which requests reach Prefect's API past
+// prefect-guard: with Kong in front, who guards one route and not another has
+// guarded nothing.
+func (c *checker) sideDoors() {
+	for _, r := range c.routes {
+		if r.service == nil || c.on(r, plugin.GuardName) != nil || c.on(r, plugin.TriggerName) != nil {
+			continue
+		}
+		guard, guarded := c.guardsOf(r.service)
+		if guard == nil {
+			continue
+		}
+		api, _ := guard.values["api_path"].(string)
+		if api == "" {
+			api = "/api"
+		}
+		if request := throughTo(r, api, guarded); request != "" {
+			at := orNode(in(r.node, "paths"), r.node)
+			c.find(codeUnguarded, placeOf(r.file, at), "route "+r.name, "paths",
+				fmt.Sprintf("route %s leads to the server of %s, and prefect-guard doesn't run on it: %s reaches Prefect's API", r.name, guard.entity(), request), "")
+		}
+	}
+}
+
+// guardsOf is a guard in front of the same server, and the paths of all routes
+// that are guarded there.
+func (c *checker) guardsOf(s *service) (guard *pluginEntity, paths []string) {
+	for _, r := range c.routes {
+		p := c.on(r, plugin.GuardName)
+		if p == nil || p.opaque || r.service == nil || !(r.service == s || sameServer(s.host, r.service.host) || sameServer(s.host, apiOf(p))) {
+			continue
+		}
+		guard = p
+		paths = append(paths, r.paths...)
+	}
+	return guard, paths
+}
+
+// apiOf is the host of Prefect's API, with its port; empty: not known.
+func apiOf(guard *pluginEntity) string {
+	prefect, _ := guard.values["prefect"].(map[string]any)
+	api, _ := prefect["api_url"].(string)
+	if u, err := url.Parse(api); err == nil && !strings.Contains(u.Host, unknownHost) {
+		return u.Host
+	}
+	return ""
+}
+
+// sameServer compares hosts, and ports where both have one.
+func sameServer(a, b string) bool {
+	if a == "" || b == "" || !strings.EqualFold(withoutPort(a), withoutPort(b)) {
+		return false
+	}
+	_, portA, okA := strings.Cut(a, ":")
+	_, portB, okB := strings.Cut(b, ":")
+	return !okA || !okB || portA == portB
+}
+
+// throughTo is a request by which a route without a guard leads to the API;
+// empty: none is seen. Expressions are left to who wrote them.
+func throughTo(r *route, api string, guarded []string) string {
+	paths := r.paths
+	if len(paths) == 0 {
+		paths = []string{"/"}
+	}
+	upstream := strings.TrimSuffix(r.service.path, "/")
+	for _, path := range paths {
+		switch {
+		case strings.HasPrefix(path, "~"):
+		case r.stripPath && strings.Trim(path, "/") != "":
+			// What follows the route's path is what the server gets.
+			if upstream == "" {
+				return strings.TrimSuffix(path, "/") + api
+			} else if beginsWith(upstream, api) {
+				return path
+			}
+		case upstream != "":
+			if beginsWith(upstream, api) {
+				return path
+			}
+		// Prefect decodes the path: %2f is a slash to it, and none to Kong.
+		case strings.HasPrefix(api+"/", path) || strings.HasPrefix(path, api+"/"):
+			for _, request := range []string{api + "/", api + "%2f"} {
+				if beginning := longest(guarded, request); len(beginning) <= len(path) && (strings.HasPrefix(request, path) || strings.HasPrefix(path, request)) {
+					return strings.TrimSuffix(max(path, request), "/")
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// longest is the longest of the plain paths with which a request begins. Kong
+// compares characters, not segments.
+func longest(paths []string, request string) (best string) {
+	for _, path := range paths {
+		if strings.HasPrefix(request, path) && len(path) > len(best) {
+			best = path
+		}
+	}
+	return best
+}
