@@ -156,3 +156,46 @@ func TestTheProcessSaysWhatIsWrong(t *testing.T) {
 		"audit": doctor.Danger, "version": doctor.Warning,
 	}, findings(r, "configuration", "issuer's keys in the process", "gateway's signing key", "audit", "version"), "%+v", r.Findings)
 }
+
+// A route beside the guard's leads to Prefect's API where the two read a path differently, or where it has the same
+// server below a path of its own.
+func TestSideDoorsBesideTheGuard(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, guarded, other, open string
+		found                      bool
+	}{
+		{"an encoded slash", "/api/", "/", "/api%2fadmin%2fversion", true},
+		{"the guard's own", "/api", "/", "/api%2fadmin%2fversion", false},
+		{"another path", "/api", "/ui", "/ui/api/admin/version", true},
+		{"no way", "/api", "/ui", "", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				if r.RequestURI == c.open {
+					_, _ = io.WriteString(w, `"3.9.1"`)
+					return
+				}
+				http.Error(w, "{}", http.StatusNotFound)
+			}))
+			t.Cleanup(server.Close)
+			file, err := kongyml.Read([]byte(`_format_version: "3.0"
+services:
+- name: prefect
+  url: http://prefect:4200
+  routes:
+  - {name: api, paths: [` + c.guarded + `], strip_path: false, plugins: [{name: prefect-guard, config: {prefect: {api_url: "http://prefect:4200/api"}}}]}
+  - {name: other, paths: [` + c.other + `]}
+`))
+			require.NoError(t, err)
+			r := examine(t, doctor.Options{Gateway: server.URL, File: file})
+			found := false
+			for _, f := range r.Findings {
+				found = found || f.Check == "side door" && f.Verdict == doctor.Danger && f.Target == "route other"
+			}
+			require.Equal(t, c.found, found, "%+v", r.Findings)
+		})
+	}
+}

@@ -15,6 +15,7 @@ import (
 type target struct {
 	name         string // of the route, or the path
 	method, path string
+	beginning    string // of all paths that the route takes
 	host         string
 	starts       bool // prefect-trigger is there
 	guards       bool // prefect-guard is there
@@ -82,7 +83,7 @@ func (x *examination) targetOf(r *kongyml.Route) (t target, why string) {
 	if at >= 0 {
 		t.path = r.Paths[at]
 	}
-	if t.guards {
+	if t.beginning = t.path; t.guards {
 		t.path = strings.TrimSuffix(t.path, "/") + "/admin/version"
 	}
 	for _, h := range r.Hosts {
