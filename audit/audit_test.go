@@ -242,3 +242,20 @@ func TestDamagedEndIsRefused(t *testing.T) {
 		require.ErrorContains(t, err, "kong-prefect audit verify", name)
 	}
 }
+
+// Who is in many groups, or sends a long parameter that the route wants in clear, isn't refused for it.
+func TestLongNamesAndParametersFitIntoARecord(t *testing.T) {
+	t.Parallel()
+	id := claims.Identity{Subject: "1", Issuer: "https://idp.example"}
+	for range 200 {
+		id.Groups = append(id.Groups, "CN="+strings.Repeat("x", 500))
+	}
+	require.Nil(t, audit.BasisOf(id, ""))
+	require.NotNil(t, audit.BasisOf(claims.Identity{Subject: "1", Groups: id.Groups[:5]}, ""))
+	e := event(1)
+	e.Basis, e.Parameters = audit.BasisOf(id, ""), nil
+	e.InClear([]string{"short", "absent", "long"}, map[string]any{"short": "s", "long": strings.Repeat("<", 100<<10), "secret": "s"})
+	require.Equal(t, map[string]any{"short": "s"}, e.Parameters)
+	require.Contains(t, e.Detail, `"long" is too long`)
+	require.NoError(t, open(t, audit.Options{Dir: t.TempDir(), Signer: newKeys(t)}).Append(t.Context(), e, true))
+}

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/kong-prefect/kong-prefect/claims"
@@ -134,12 +135,26 @@ type Basis struct {
 	ParentRequestID string `json:"parent_request_id,omitempty"`
 }
 
-// maxBasisNames bounds a record.
-const maxBasisNames = 200
+// These bound a record: what is too long for one is refused, and so would be
+// whoever is in many groups.
+const (
+	maxBasisNames = 200
+	maxBasisBytes = 16 << 10
+	maxClearBytes = 16 << 10
+)
 
 // BasisOf is what the audit keeps of it; nil where that would be too much.
 func BasisOf(id claims.Identity, parentRequestID string) *Basis {
 	if id.Subject == "" || len(id.Groups)+len(id.Scopes) > maxBasisNames {
+		return nil
+	}
+	bytes := 0
+	for _, names := range [][]string{id.Groups, id.Scopes} {
+		for _, name := range names {
+			bytes += len(name)
+		}
+	}
+	if bytes > maxBasisBytes {
 		return nil
 	}
 	return &Basis{Groups: append([]string{}, id.Groups...), Scopes: append([]string{}, id.Scopes...), ParentRequestID: parentRequestID}
@@ -164,6 +179,27 @@ func CallerOf(id claims.Identity) *Caller {
 	return &Caller{
 		Kind: id.Kind, Subject: id.Subject, Issuer: id.Issuer,
 		Name: id.Display(), Client: id.Client, Actors: id.Actors,
+	}
+}
+
+// InClear puts those of the named parameters into the event that are short
+// enough for a record; the hash holds the others.
+func (e *Event) InClear(names []string, parameters map[string]any) {
+	room := maxClearBytes
+	for _, name := range names {
+		value, given := parameters[name]
+		if !given {
+			continue
+		}
+		data, err := json.Marshal(value)
+		if room -= len(data); err != nil || room < 0 {
+			e.Detail = fmt.Sprintf("the parameter %q is too long to be in clear", name)
+			return
+		}
+		if e.Parameters == nil {
+			e.Parameters = map[string]any{}
+		}
+		e.Parameters[name] = value
 	}
 }
 

@@ -114,6 +114,14 @@ func pastVerdict(records []audit.Record) Verdict {
 			v = Verdict{Outcome: Starts, Plugin: r.Plugin, Status: 201, Run: r.RunID}
 		case audit.RunRepeated:
 			v = Verdict{Outcome: Repeats, Plugin: r.Plugin, Status: 200, Run: r.RunID}
+		case audit.RunAccepted:
+			v = Verdict{Outcome: Answers, Plugin: r.Plugin, Status: 202, Cause: "accepted while Prefect was away; its run isn't on record yet"}
+		case audit.RunDead:
+			v = Verdict{Outcome: Answers, Plugin: r.Plugin, Status: 202, Code: r.Reason, Cause: "accepted while Prefect was away, and given up"}
+		case audit.RunUnknown, audit.RunAbsent:
+			v = Verdict{Outcome: Unknown, Plugin: r.Plugin, Cause: map[audit.Type]string{
+				audit.RunUnknown: "Prefect gave no answer: it may have the run", audit.RunAbsent: "it was allowed, and Prefect has no run of it",
+			}[r.Type]}
 		case audit.AccessAllowed:
 			if v.Outcome == Unknown && r.Permission != "" {
 				v = Verdict{Outcome: Passes, Plugin: r.Plugin}

@@ -12,5 +12,5 @@ type GuardAuditConfig struct {
 type AuditConfig struct {
 	Required   bool     `json:"required" default:"false" doc:"Refuses every request while nothing can be put on record, also in a process that was started without --audit."`
 	Durable    bool     `json:"durable" default:"true" doc:"The decision is on the disk before Prefect is called. Off, it waits in a bounded queue: a killed process forgets what is in it, a full queue refuses."`
-	Parameters []string `json:"parameters" doc:"Names of parameters that the audit holds in clear. Of all others together it holds the SHA-256. Name no secrets."`
+	Parameters []string `json:"parameters" doc:"Names of parameters that the audit holds in clear. Of all together it holds the SHA-256; of those in clear that are longer than 16 KiB together nothing else. Name no secrets."`
 }

@@ -195,13 +195,8 @@ func (t *trail) chosen(server, deployment string) {
 // run notes which run is asked for.
 func (t *trail) run(cause stamp.Cause) *Problem {
 	t.event.Roles, t.event.Rule = cause.Roles, cause.Rule
-	for _, name := range t.config.Parameters {
-		if value, given := cause.Run.Parameters[name]; given {
-			if t.event.Parameters == nil {
-				t.event.Parameters = map[string]any{}
-			}
-			t.event.Parameters[name] = value
-		}
+	if t.log != nil {
+		t.event.InClear(t.config.Parameters, cause.Run.Parameters)
 	}
 	return t.asked(cause.Run)
 }

@@ -12,8 +12,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kong-prefect/kong-prefect/audit"
 	"github.com/kong-prefect/kong-prefect/explain"
 	"github.com/kong-prefect/kong-prefect/prefectclient/prefecttest"
+	"github.com/kong-prefect/kong-prefect/signing"
 	"github.com/kong-prefect/kong-prefect/token/tokentest"
 )
 
@@ -135,4 +137,39 @@ func TestExplainADecision(t *testing.T) {
 	require.Equal(t, explain.Starts, e.Verdict.Outcome)
 	require.Equal(t, "r", e.Verdict.Run)
 	require.Equal(t, exitTrouble, exitCode(run(t.Context(), []string{"explain", "--decision", "none", "--audit", dir}, &out, io.Discard), io.Discard))
+}
+
+// Each end that a request can have on record is told as that end.
+func TestExplainDecisionsByTheirEnds(t *testing.T) {
+	t.Parallel()
+	keys, err := signing.Open(signing.Options{File: filepath.Join(t.TempDir(), "keys.json")})
+	require.NoError(t, err)
+	for _, c := range []struct {
+		types   []audit.Type
+		outcome explain.Outcome
+		status  int
+		code    int
+	}{
+		{[]audit.Type{audit.AccessAllowed, audit.RunCreated}, explain.Starts, 201, 0},
+		{[]audit.Type{audit.AccessAllowed, audit.RunAccepted}, explain.Answers, 202, 0},
+		{[]audit.Type{audit.AccessAllowed, audit.RunAccepted, audit.RunCreated}, explain.Starts, 201, 0},
+		{[]audit.Type{audit.AccessAllowed, audit.RunAccepted, audit.RunDead}, explain.Answers, 202, 0},
+		{[]audit.Type{audit.AccessAllowed, audit.RunAbsent}, explain.Unknown, 0, exitTrouble},
+		{[]audit.Type{audit.AccessRefused}, explain.Refused, 0, exitFound},
+	} {
+		dir := t.TempDir()
+		log, err := audit.Open(audit.Options{Dir: dir, Signer: keys})
+		require.NoError(t, err)
+		for _, kind := range c.types {
+			require.NoError(t, log.Append(t.Context(), audit.Event{Type: kind, RequestID: "q"}, true))
+		}
+		require.NoError(t, log.Close())
+		var out bytes.Buffer
+		code := exitCode(run(t.Context(), []string{"explain", "--decision", "q", "--audit", dir, "--json"}, &out, io.Discard), io.Discard)
+		var e explain.Explanation
+		require.NoError(t, json.Unmarshal(out.Bytes(), &e))
+		require.Equal(t, c.outcome, e.Verdict.Outcome, c.types)
+		require.Equal(t, c.status, e.Verdict.Status, c.types)
+		require.Equal(t, c.code, code, c.types)
+	}
 }
