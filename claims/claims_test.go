@@ -85,9 +85,11 @@ func TestWhatCannotBeReadIsRefused(t *testing.T) {
 		"groups ":  {"groups": []any{"a", 1}},
 		"groups  ": {"groups": many},
 		"name":     {"name": 7},
+		"name ":    {"name": "a\x00"},
 		"act":      {"act": "agent"},
 		"act ":     {"act": map[string]any{"name": "nobody"}},
 		"act  ":    {"act": deep},
+		"act   ":   {"act": map[string]any{"sub": "a\x00"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

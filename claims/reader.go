@@ -88,6 +88,9 @@ func (r *reader) first(claims []string) string {
 		if !ok {
 			r.fail(claim, "must be a string")
 		}
+		if strings.ContainsRune(s, 0) {
+			r.fail(claim, "holds the character U+0000, which databases can't store")
+		}
 		return s
 	}
 	return ""

@@ -227,6 +227,7 @@ func TestWhatCallersMayNotSend(t *testing.T) {
 		"no number in the query":  {bound, "limit=many", `{"region":"x"}`, "parameters_invalid", "/limit parameters_invalid,/limit parameters_invalid"},
 		"spaces about a number":   {bound, "limit= 1", `{"region":"x"}`, "parameters_invalid", "/limit parameters_invalid,/limit parameters_invalid"},
 		"too deep":                {open, "", `{"region":` + strings.Repeat("[", 40) + strings.Repeat("]", 40) + `}`, "parameters_over_limit", ""},
+		"what can't be stored":    {limited, "", `{"region":"x\u0000"}`, "parameters_invalid", "/region parameters_invalid"},
 		"numbers without an end":  {limited, "limit=1e999999999", `{"region":"x","ids":[1e1000000]}`, "parameters_over_limit", "/ids/0 parameters_over_limit,/limit parameters_over_limit"},
 		"too large for Prefect":   {open, "", `{"region":"` + strings.Repeat("x", 600<<10) + `"}`, "parameters_over_limit", " parameters_over_limit"},
 	} {

@@ -38,7 +38,8 @@ type Violation struct {
 }
 
 // Forbidden finds what no caller may send, whatever the deployment's schema:
-// Prefect's hydration key at any depth, and more than the limits.
+// Prefect's hydration key at any depth, what its database can't store, and more
+// than the limits.
 func Forbidden(parameters map[string]any) []Violation {
 	w := walker{}
 	w.visit("", parameters, 0)
@@ -70,16 +71,27 @@ func (w *walker) visit(at string, v any, depth int) {
 				w.violations = append(w.violations, Violation{below, "is a name that no caller may send", ReasonHydration})
 				continue
 			}
+			w.text(below, name)
 			w.visit(below, v[name], depth+1)
 		}
 	case []any:
 		for i, item := range v {
 			w.visit(pointerTo(at, i), item, depth+1)
 		}
+	case string:
+		w.text(at, v)
 	case json.Number:
 		if tooLarge(v.String()) {
 			w.violations = append(w.violations, Violation{at, "is a number that is too large, or has too many digits", ReasonLimit})
 		}
+	}
+}
+
+// text refuses the one character that PostgreSQL can't store: Prefect then
+// answers 503, as if it were away, after seconds of trying.
+func (w *walker) text(at, text string) {
+	if strings.ContainsRune(text, 0) {
+		w.violations = append(w.violations, Violation{at, "holds the character U+0000, which can't be stored", ReasonInvalid})
 	}
 }
 
