@@ -78,6 +78,9 @@ func (r *Redis) statusKey(s Status) string { return r.key("status", string(s)) }
 // the first entry's place.
 func (r *Redis) queuesKey(server string) string { return r.key("queues", short(server)) }
 
+// numberKey is how many entries ever came into a queue.
+func (r *Redis) numberKey() string { return r.key("number") }
+
 func (r *Redis) streamKey(server, queue string) string { return r.key("queue", short(server), queue) }
 
 // writesToDisk asks once whether the server keeps what it takes.
@@ -110,7 +113,7 @@ func (r *Redis) Add(ctx context.Context, e Entry) (held Entry, added bool, err e
 		return Entry{}, false, err
 	}
 	answer, err := addScript.Run(ctx, r.client,
-		[]string{r.entryKey(e.ID), r.streamKey(e.Server, e.Queue), r.queuesKey(e.Server), r.statusKey(Waiting), r.statusKey(Dead), r.statusKey(Dropped)},
+		[]string{r.entryKey(e.ID), r.streamKey(e.Server, e.Queue), r.queuesKey(e.Server), r.statusKey(Waiting), r.statusKey(Dead), r.statusKey(Dropped), r.numberKey()},
 		e.ID.String(), e.Queue, data, e.Payload, e.Fingerprint, r.limits.MaxWaiting, r.limits.MaxWaitingPerQueue, e.Accepted.UnixMicro()).Text()
 	if err != nil {
 		return Entry{}, false, redisError(err)
@@ -219,7 +222,7 @@ func (r *Redis) Settle(ctx context.Context, id uuid.UUID, from Status, change Se
 		at = e.Accepted
 	}
 	answer, err := settleScript.Run(ctx, r.client,
-		[]string{r.entryKey(id), r.streamKey(e.Server, e.Queue), r.queuesKey(e.Server), r.statusKey(from), r.statusKey(e.Status)},
+		[]string{r.entryKey(id), r.streamKey(e.Server, e.Queue), r.queuesKey(e.Server), r.statusKey(from), r.statusKey(e.Status), r.numberKey()},
 		id.String(), e.Queue, string(from), string(e.Status), data, e.deliverable(), at.UnixMicro()).Text()
 	switch {
 	case err != nil:

@@ -4,10 +4,12 @@ import "github.com/redis/go-redis/v9"
 
 // Each script is one step for Redis: nobody sees half of it, and nothing of it
 // is lost alone. An entry's hash has the fields entry, payload, status and
-// fingerprint, and its place in the queue's stream.
+// fingerprint, and its place in the queue's stream. What is in the stream has
+// its id and its number among all that ever came into a queue; a queue stands
+// among the others where the number of its first entry does.
 
 // addScript answers added, held, other or full.
-// KEYS: entry, stream, queues, status:waiting, status:dead, status:dropped.
+// KEYS: entry, stream, queues, status:waiting, status:dead, status:dropped, last number.
 // ARGV: id, queue, entry, payload, fingerprint, most waiting, most of a queue, time.
 var addScript = redis.NewScript(`
 local status = redis.call('HGET', KEYS[1], 'status')
@@ -20,15 +22,16 @@ if status then
 	redis.call('ZREM', KEYS[5], ARGV[1])
 	redis.call('ZREM', KEYS[6], ARGV[1])
 end
-local place = redis.call('XADD', KEYS[2], '*', 'id', ARGV[1])
+local number = redis.call('INCR', KEYS[7])
+local place = redis.call('XADD', KEYS[2], '*', 'id', ARGV[1], 'number', number)
 redis.call('HSET', KEYS[1], 'entry', ARGV[3], 'payload', ARGV[4], 'status', 'waiting', 'fingerprint', ARGV[5], 'place', place)
-redis.call('ZADD', KEYS[3], 'NX', ARGV[8], ARGV[2])
+redis.call('ZADD', KEYS[3], 'NX', number, ARGV[2])
 redis.call('ZADD', KEYS[4], ARGV[8], ARGV[1])
 return 'added'
 `)
 
 // settleScript answers settled, unknown or changed.
-// KEYS: entry, stream, queues, the old status's set, the new one's.
+// KEYS: entry, stream, queues, the old status's set, the new one's, last number.
 // ARGV: id, queue, old status, new status, entry, whether the payload stays, time.
 var settleScript = redis.NewScript(`
 local status = redis.call('HGET', KEYS[1], 'status')
@@ -40,14 +43,18 @@ redis.call('ZREM', KEYS[4], ARGV[1])
 redis.call('ZADD', KEYS[5], ARGV[7], ARGV[1])
 if ARGV[3] == 'waiting' then
 	redis.call('XDEL', KEYS[2], redis.call('HGET', KEYS[1], 'place'))
-	if redis.call('XLEN', KEYS[2]) == 0 then
+	local first = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)[1]
+	if first then
+		redis.call('ZADD', KEYS[3], first[2][4], ARGV[2])
+	else
 		redis.call('DEL', KEYS[2])
 		redis.call('ZREM', KEYS[3], ARGV[2])
 	end
 end
 if ARGV[4] == 'waiting' then
-	redis.call('HSET', KEYS[1], 'place', redis.call('XADD', KEYS[2], '*', 'id', ARGV[1]))
-	redis.call('ZADD', KEYS[3], 'NX', ARGV[7], ARGV[2])
+	local number = redis.call('INCR', KEYS[6])
+	redis.call('HSET', KEYS[1], 'place', redis.call('XADD', KEYS[2], '*', 'id', ARGV[1], 'number', number))
+	redis.call('ZADD', KEYS[3], 'NX', number, ARGV[2])
 end
 return 'settled'
 `)

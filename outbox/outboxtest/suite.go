@@ -43,6 +43,7 @@ func Run(t *testing.T, open Open) {
 		"an entry comes back as it was":                     comesBack,
 		"an id that is known is not taken twice":            takenOnce,
 		"queues keep their order":                           ordered,
+		"a queue that is busy lets others before it":        busyQueue,
 		"a status changes from the one it has":              settles,
 		"a dead entry is retried, asked for again, dropped": deadEntries,
 		"what waits is bounded":                             bounded,
@@ -135,6 +136,21 @@ func ordered(t *testing.T, open Open) {
 	require.Equal(t, a1.Payload, one[0].Payload)
 	require.NoError(t, s.Settle(ctx, a1.ID, outbox.Waiting, outbox.Settlement{Status: outbox.Delivered, At: time.Now()}))
 	require.ElementsMatch(t, []uuid.UUID{a2.ID, b1.ID}, heads(t, ctx, s))
+}
+
+// busyQueue: a queue whose first entry was settled stands where its next one
+// does, so that one which never empties doesn't stand before all others.
+func busyQueue(t *testing.T, open Open) {
+	s, ctx := opened(t, open)
+	first, next, other := Entry("busy"), Entry("busy"), Entry("other")
+	add(t, ctx, s, first, other, next)
+	require.Equal(t, []uuid.UUID{first.ID, other.ID}, heads(t, ctx, s))
+	dead := outbox.Settlement{Status: outbox.Dead, At: time.Now(), Reason: "x"}
+	require.NoError(t, s.Settle(ctx, first.ID, outbox.Waiting, dead))
+	require.Equal(t, []uuid.UUID{other.ID, next.ID}, heads(t, ctx, s))
+	require.NoError(t, s.Settle(ctx, other.ID, outbox.Waiting, dead))
+	require.NoError(t, s.Settle(ctx, other.ID, outbox.Dead, outbox.Settlement{Status: outbox.Waiting}))
+	require.Equal(t, []uuid.UUID{next.ID, other.ID}, heads(t, ctx, s), "one that is retried has no older place")
 }
 
 func heads(t *testing.T, ctx context.Context, s outbox.Store) (ids []uuid.UUID) {
