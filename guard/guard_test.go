@@ -132,7 +132,7 @@ const (
 
 func TestBodies(t *testing.T) {
 	t.Parallel()
-	grants := []Grant{{Role: "automator", Permissions: []string{"manage_automations", PermissionRunDeployments}}}
+	grants := []Grant{{Role: "emitter", Permissions: []string{"emit_events"}}, {Role: "automator", Permissions: []string{"manage_automations", PermissionRunDeployments}}}
 	for _, role := range BuiltinRoles() {
 		grants = append(grants, Grant{Role: role})
 	}
@@ -195,6 +195,7 @@ func TestBodies(t *testing.T) {
 		"forge a state":                   {"developer", "POST", "/events", `[{"event":"prefect.flow-run.Completed"}]`, ReasonFieldNotAllowed, ""},
 		"an own event":                    {"developer", "POST", "/events", `[{"event":"shop.order"}]`, "", ""},
 		"a task's event":                  {"worker", "POST", "/events", `[{"event":"prefect.task-run.Completed"}]`, "", ""},
+		"a task's event by anybody":       {"emitter", "POST", "/events", `[{"event":"shop.order"},{"event":" Prefect.task-run.Completed"}]`, ReasonFieldNotAllowed, PermissionExecuteRuns},
 		"an event as a runner":            {"runner", "POST", "/events", `[]`, ReasonPermissionMissing, "emit_events"},
 		"an automation":                   {"developer", "POST", "/automations/", `{"name":"a","actions":[{"type":"run-deployment","deployment_id":"x"}]}`, "", ""},
 		"a variable by an automation":     {"automator", "POST", "/automations/", `{"actions":[{"type":"run-deployment","parameters":{"a":[{"__prefect_kind":"workspace_variable","variable_name":"x"}]}}]}`, ReasonFieldNotAllowed, "see_variables"},
@@ -267,6 +268,20 @@ func TestTheCallerIsWrittenOntoWhatTheyStart(t *testing.T) {
 	o, refusal = ask(t, g, "developer", "POST", state, `{"state":{"type":"RUNNING"}}`)
 	require.Nil(t, refusal)
 	require.JSONEq(t, `{"state":{"type":"RUNNING"}}`, string(o.Body), "what a flow reports of itself stays as it is")
+}
+
+func TestRunsOfOneRequestAreToldApart(t *testing.T) {
+	t.Parallel()
+	o, refusal := ask(t, newGuard(t, &fakePrefect{}), "runner", "POST", start+"/bulk", `[{},{},{"idempotency_key":"k"},{"idempotency_key":"k"}]`)
+	require.Nil(t, refusal)
+	var runs []struct {
+		Key string `json:"idempotency_key"`
+	}
+	require.NoError(t, json.Unmarshal(o.Body, &runs))
+	require.NotEqual(t, runs[0].Key, runs[1].Key, "each is a run of its own")
+	require.NotEqual(t, runs[0].Key, runs[2].Key)
+	require.Equal(t, runs[2].Key, runs[3].Key, "unless the caller says otherwise")
+	require.Len(t, o.Runs, 4)
 }
 
 func TestOnesOwnRun(t *testing.T) {

@@ -3,6 +3,7 @@ package guard
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -126,6 +127,22 @@ func TestNoLimitIsResolvedWithoutPrefect(t *testing.T) {
 	f := &fakePrefect{down: true}
 	_, refusal := ask(t, limitedTo(t, f, Limit{Flows: []string{"*"}}), "viewer", "POST", "/flow_runs/filter", "{}")
 	require.Equal(t, ReasonLimitUnresolved, refusal.Reason)
+}
+
+func TestDeploymentsAreListedAnewAfterAMoment(t *testing.T) {
+	t.Parallel()
+	f := &fakePrefect{}
+	g := limitedTo(t, f, Limit{Flows: []string{"report"}})
+	look := func() int {
+		_, refusal := ask(t, g, "viewer", "GET", "/deployments/"+reportID, "")
+		require.Nil(t, refusal)
+		return f.queries
+	}
+	once := look()
+	g.sight.read = time.Now().Add(time.Hour) // however slow the machine is
+	require.Equal(t, once, look(), "requests that come together cost one look")
+	g.sight.read = time.Now().Add(-6 * time.Second)
+	require.Greater(t, look(), once, "a deployment that is new counts after five seconds, as the documentation has it")
 }
 
 // FuzzCheck: no body makes a panic, and what passes is JSON with the stamp in it.
