@@ -28,6 +28,15 @@ func openAt(t *testing.T, path string, limits outbox.Limits) *outbox.SQLite {
 	return s
 }
 
+// What is accepted is synced before it is said so, which no test that kills a
+// process can show: the kernel writes it all the same.
+func TestEveryCommitIsSynced(t *testing.T) {
+	t.Parallel()
+	s := openAt(t, filepath.Join(t.TempDir(), "outbox.db"), outbox.Limits{})
+	require.Equal(t, "wal", s.Pragma(t, "journal_mode"))
+	require.Equal(t, "2", s.Pragma(t, "synchronous"), "FULL: with NORMAL a commit in the -wal isn't synced")
+}
+
 // A file that may not grow any more is SQLite's own form of a full disk.
 func TestADiskThatIsFull(t *testing.T) {
 	t.Parallel()

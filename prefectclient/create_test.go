@@ -54,6 +54,7 @@ func TestCreateSucceedsInSpiteOf(t *testing.T) {
 		"reset before it was carried out":           {{Route: onCreate, Reset: true}},
 		"reset after it was carried out":            {{Route: onCreate, Reset: true, Carried: true}},
 		"bad gateway before":                        {prefecttest.Proxy(onCreate, http.StatusBadGateway)},
+		"gateway timeout before":                    {prefecttest.Proxy(onCreate, http.StatusGatewayTimeout)},
 		"gateway timeout after":                     {with(prefecttest.Proxy(onCreate, http.StatusGatewayTimeout), func(f *prefecttest.Fault) { f.Carried = true })},
 		"service unavailable of a proxy":            {prefecttest.Proxy(onCreate, http.StatusServiceUnavailable)},
 		"too many requests":                         {prefecttest.Proxy(onCreate, http.StatusTooManyRequests)},
