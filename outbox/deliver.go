@@ -33,9 +33,10 @@ type Courier interface {
 	// with [ErrAway] in it. It must be safe to repeat: the process may die
 	// before the store notes the end.
 	Deliver(ctx context.Context, e Entry) (Settlement, error)
-	// Expired puts on record that the entry's time ran out. After an error it
-	// is asked again.
-	Expired(ctx context.Context, e Entry) error
+	// Expired returns how an entry ended whose time ran out, once that is on
+	// record: as [Expiry] has it, unless an earlier attempt turns out to have
+	// delivered it or may have. After an error it is asked again.
+	Expired(ctx context.Context, e Entry) (Settlement, error)
 }
 
 // Options for [Run].
@@ -142,10 +143,10 @@ func (d *deliverer) round(ctx context.Context) (settled int, err error) {
 			good = append(good, e)
 			continue
 		}
-		if err := d.o.Courier.Expired(ctx, e); err != nil {
+		end, err := d.o.Courier.Expired(ctx, e)
+		if err != nil {
 			return settled, err
 		}
-		end := Settlement{Status: Dead, Reason: ReasonExpired, Detail: "its time ran out before it could be delivered"}
 		if err := d.settle(ctx, e, end); err != nil {
 			return settled, err
 		}

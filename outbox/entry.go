@@ -54,6 +54,10 @@ type Entry struct {
 	Reason string `json:"reason,omitempty"`
 	Detail string `json:"detail,omitempty"`
 
+	// Uncertain: it was accepted after an attempt whose answer was lost, so that
+	// the server may have it.
+	Uncertain bool `json:"uncertain,omitempty"`
+
 	// Payload is what is delivered. It is gone once there is nothing to
 	// deliver any more, and not in lists.
 	Payload []byte `json:"-"`
@@ -61,6 +65,11 @@ type Entry struct {
 
 // ReasonExpired is why an entry is dead whose time ran out.
 const ReasonExpired = "expired"
+
+// Expiry is the end of an entry whose time ran out.
+func Expiry() Settlement {
+	return Settlement{Status: Dead, Reason: ReasonExpired, Detail: "its time ran out before it could be delivered"}
+}
 
 // Settlement is how an entry's status changes.
 type Settlement struct {

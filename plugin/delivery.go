@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/kong-prefect/kong-prefect/audit"
@@ -98,7 +99,7 @@ func (p *Process) deliverTo(server string) {
 	wake, first := p.deliveries.wakeOf(server)
 	if first {
 		p.deliveries.begin(func(ctx context.Context) {
-			outbox.Run(ctx, outbox.Options{Store: p.Outbox, Server: server, Courier: courier{p}, Wake: wake, Logger: p.log})
+			outbox.Run(ctx, outbox.Options{Store: p.Outbox, Server: server, Courier: newCourier(p), Wake: wake, Logger: p.log})
 		})
 	}
 }
@@ -127,8 +128,15 @@ func (p *Process) EndDelivery() {
 	d.running.Wait()
 }
 
-// courier carries entries to Prefect.
-type courier struct{ process *Process }
+// courier carries entries to one Prefect.
+type courier struct {
+	process *Process
+	// unasked is until when it isn't asked again about runs of requests whose
+	// time ran out, in Unix nanoseconds.
+	unasked *atomic.Int64
+}
+
+func newCourier(p *Process) courier { return courier{p, new(atomic.Int64)} }
 
 // deliveryRoute is whose slots deliveries take, so that they leave room for
 // the callers that wait.
@@ -202,13 +210,46 @@ func (c courier) delivered(e outbox.Entry, a accepted, run prefectclient.FlowRun
 	})
 }
 
-// Expired puts on record that a request's time ran out.
-func (c courier) Expired(_ context.Context, e outbox.Entry) error {
+// Expired looks the run up before it gives the request up: an earlier attempt,
+// whose answer was lost, may have made it. Where that can't be told, it is said.
+func (c courier) Expired(ctx context.Context, e outbox.Entry) (outbox.Settlement, error) {
+	end := outbox.Expiry()
 	a, err := readAccepted(e.Payload)
 	if err != nil {
-		return nil //nolint:nilerr // there is nothing that could be put on record, and it is dead all the same
+		return end, nil //nolint:nilerr // there is nothing that could be put on record, and it is dead all the same
 	}
-	return c.record(a, audit.RunDead, func(event *audit.Event) { event.Reason = outbox.ReasonExpired })
+	run, found, err := c.made(ctx, e, a)
+	switch {
+	case ctx.Err() != nil:
+		return end, ctx.Err()
+	case found:
+		return outbox.Settlement{Status: outbox.Delivered, RunID: run.ID.String()}, c.delivered(e, a, run, false)
+	case err != nil && e.Uncertain:
+		end.Reason, end.Detail = CodeOutcomeUnknown, "its time ran out, and the run may be there from the first attempt: Prefect can't be asked now"
+	}
+	return end, c.record(a, audit.RunDead, func(event *audit.Event) { event.Reason, event.Detail = end.Reason, end.Detail })
+}
+
+const (
+	// lookUpLimit is for a Prefect that doesn't answer, and lookUpRest is how
+	// long it isn't asked again then: many may wait behind it.
+	lookUpLimit = 3 * time.Second
+	lookUpRest  = 30 * time.Second
+)
+
+// made finds the run that an earlier attempt made.
+func (c courier) made(ctx context.Context, e outbox.Entry, a accepted) (run prefectclient.FlowRun, found bool, err error) {
+	client := c.process.clientOf(e.Server)
+	if client == nil || time.Now().UnixNano() < c.unasked.Load() {
+		return run, false, outbox.ErrAway
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookUpLimit)
+	defer cancel()
+	run, found, err = client.Route(deliveryRoute).FlowRunOfDeployment(ctx, a.DeploymentID, a.Run.IdempotencyKey)
+	if err != nil {
+		c.unasked.Store(time.Now().Add(lookUpRest).UnixNano())
+	}
+	return run, found && a.Run.Owns(run), err
 }
 
 // record puts an event on record under the identity of the request that was

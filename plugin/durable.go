@@ -89,8 +89,9 @@ func (h *trigger) createOrAccept(ctx context.Context, o order, d *resolved, w wa
 		}
 		away = err
 	}
+	e.Uncertain = prefectclient.ReasonOf(away) == prefectclient.ReasonOutcomeUnknown
 	held, added, err := h.durable.store.Add(ctx, e)
-	if err != nil && prefectclient.ReasonOf(away) == prefectclient.ReasonOutcomeUnknown {
+	if err != nil && e.Uncertain {
 		// The run may be there, which is what its caller has to know.
 		return h.outcome(ctx, o, d, w, prefectclient.FlowRun{}, false, errors.Join(away, err))
 	}

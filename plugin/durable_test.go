@@ -289,6 +289,44 @@ func TestDeadLetters(t *testing.T) {
 	require.Len(t, r.server.Runs(), 3)
 }
 
+// A request whose time runs out is not said to have failed where an attempt at
+// it, whose answer was lost, made the run.
+func TestExpiredThoughStarted(t *testing.T) {
+	t.Parallel()
+	r := newDurableRig(t)
+	_, _, problem := r.ask(keyed("first", emea))
+	require.Nil(t, problem)
+	r.process.EndDelivery()
+	accept := func(key string) outbox.Entry {
+		_, a, problem := r.ask(keyed(key, emea))
+		require.Nil(t, problem)
+		require.Equal(t, outbox.Waiting, a.Status)
+		e, err := r.store.Entry(t.Context(), a.ID)
+		require.NoError(t, err)
+		return e
+	}
+	expire := func(e outbox.Entry) outbox.Settlement {
+		end, err := newCourier(r.process).Expired(t.Context(), e)
+		require.NoError(t, err)
+		return end
+	}
+	r.server.Script(prefecttest.Fault{Route: prefecttest.CreateRoute, Carried: true, Reset: true})
+	r.away()
+	lost, behind := accept("lost"), accept("behind") // of which nobody asked Prefect
+	require.Equal(t, outbox.ReasonExpired, expire(behind).Reason, "nobody can be asked, and nothing was started")
+	require.Equal(t, CodeOutcomeUnknown, expire(lost).Reason, "nobody can be asked, and something may have been")
+	r.back()
+	require.Eventually(t, func() bool { // the breaker closes again
+		_, err := r.client.DeploymentByName(t.Context(), "report", "prod")
+		return err == nil
+	}, testLimit, 20*time.Millisecond)
+	require.Equal(t, outbox.ReasonExpired, expire(behind).Reason)
+	end := expire(lost)
+	require.Equal(t, outbox.Delivered, end.Status)
+	require.Equal(t, r.server.Runs()[1].String(), end.RunID)
+	require.Equal(t, []audit.Type{audit.AccessAllowed, audit.RunAccepted, audit.RunDead, audit.RunCreated}, r.records(lost.RequestID))
+}
+
 // A process that is started while Prefect is away checks and stamps by what
 // the one before knew.
 func TestAProcessThatNeverSawPrefectAccepts(t *testing.T) {

@@ -100,7 +100,7 @@ func TestWhatNoRouteAsksTakesACredentialThatWorks(t *testing.T) {
 			require.Equal(t, run.ID.String(), id)
 			payload, err := json.Marshal(accepted{DeploymentID: d.ID, Run: prefectclient.NewFlowRun{IdempotencyKey: "accepted"}})
 			require.NoError(t, err)
-			settled, err := courier{p}.Deliver(ctx, outbox.Entry{Server: server.URL, Payload: payload})
+			settled, err := newCourier(p).Deliver(ctx, outbox.Entry{Server: server.URL, Payload: payload})
 			require.NoError(t, err)
 			require.Equal(t, outbox.Delivered, settled.Status)
 

@@ -39,11 +39,11 @@ func (c *courier) Deliver(_ context.Context, e outbox.Entry) (outbox.Settlement,
 	return outbox.Settlement{Status: outbox.Delivered, RunID: "run-" + e.ID.String()}, nil
 }
 
-func (c *courier) Expired(_ context.Context, e outbox.Entry) error {
+func (c *courier) Expired(_ context.Context, e outbox.Entry) (outbox.Settlement, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.expired = append(c.expired, e.ID)
-	return nil
+	return outbox.Expiry(), nil
 }
 
 func (c *courier) set(away bool) {
