@@ -162,17 +162,18 @@ func TestWhichOfTwoSecretsIsPassedOn(t *testing.T) {
 		require.NoError(t, err)
 		return string(secret)
 	}
-	require.Equal(t, authString, passedOn(), "the server takes the second one")
+	// At once, unless the machine is too busy for the server's answer.
+	require.Eventually(t, func() bool { return passedOn() == authString }, 20*time.Second, 10*time.Millisecond, "the server takes the second one")
 	asked := len(server.Requests())
 	for range 20 {
 		passedOn()
 	}
 	require.Less(t, len(server.Requests()), asked+20, "it isn't asked for every request")
 	server.Accept(prefecttest.Options{AuthStrings: []string{"admin:old"}})
-	require.Eventually(t, func() bool { return passedOn() == "admin:old" }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return passedOn() == "admin:old" }, 20*time.Second, 10*time.Millisecond)
 
 	server.Script(prefecttest.Fault{Delay: time.Minute})
-	require.Eventually(t, func() bool { return passedOn() == "admin:old" && server.Unused() == 0 }, 10*time.Second, 10*time.Millisecond,
+	require.Eventually(t, func() bool { return passedOn() == "admin:old" && server.Unused() == 0 }, 20*time.Second, 10*time.Millisecond,
 		"a server that doesn't answer holds nobody up for long")
 
 	o.Credentials = prefectclient.AuthString(authString)
