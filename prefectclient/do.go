@@ -98,7 +98,7 @@ func (c *Client) send(ctx context.Context, op *operation, authorization string) 
 	defer func() { c.sent(ctx, op.name, status, began) }()
 	response, err := c.http.Do(request)
 	if err != nil {
-		return answer{}, c.lost(ctx, op, &seen, withoutURL(err))
+		return answer{}, c.lost(ctx, op, &seen, time.Since(began), withoutURL(err))
 	}
 	defer func() { _ = response.Body.Close() }()
 	status = response.StatusCode
@@ -112,7 +112,7 @@ func (c *Client) send(ctx context.Context, op *operation, authorization string) 
 		f.maybeDone, f.inFlight = f.maybeDone && op.effect, f.inFlight && op.effect
 		return answer{}, f
 	case err != nil:
-		f := c.lost(ctx, op, &seen, err)
+		f := c.lost(ctx, op, &seen, time.Since(began), err)
 		f.Status = response.StatusCode
 		return answer{}, f
 	case int64(len(body)) > limit:
@@ -177,7 +177,7 @@ func (s *connection) trace() *httptrace.ClientTrace {
 
 // lost is a request that got no answer, or half of one. Before there was a
 // connection nothing can have happened; after it everything can.
-func (c *Client) lost(ctx context.Context, op *operation, seen *connection, cause error) *failure {
+func (c *Client) lost(ctx context.Context, op *operation, seen *connection, took time.Duration, cause error) *failure {
 	f := &failure{
 		Error:     &Error{Op: op.name, Reason: ReasonUnavailable, cause: cause},
 		retry:     true,
@@ -192,8 +192,10 @@ func (c *Client) lost(ctx context.Context, op *operation, seen *connection, caus
 		f.Reason, f.retry, f.away = ReasonCanceled, false, false
 		f.cause = context.Cause(ctx)
 	case ctx.Err() != nil:
-		// The caller's time ran out, which may be shorter than ours.
-		f.away, f.retry = false, false
+		// The call's time ran out, which may be less than a server needs. A
+		// read has no more than one attempt may take (ReadDeadline): it counts
+		// where the attempt had nearly all of that.
+		f.away, f.retry = took >= c.options.AttemptTimeout*9/10, false
 	case seen.reused.Load() && !seen.answered.Load() && !timedOut:
 		// A Prefect server closes the connection after a 503 without saying
 		// so, and idle ones after five seconds.

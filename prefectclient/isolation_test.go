@@ -96,6 +96,19 @@ func TestBreaker(t *testing.T) {
 			require.GreaterOrEqual(t, len(server.Requests()), 20)
 		})
 	}
+	t.Run("opens for a server that answers no read in all the time that it gets", func(t *testing.T) {
+		t.Parallel()
+		s, server := startFake(t)
+		server.Script(repeated(prefecttest.Fault{Delay: time.Minute})...)
+		o := hasty(s)
+		o.AttemptTimeout, o.ReadDeadline, o.BreakerFailures, o.BreakerOpenFor = 200*time.Millisecond, 200*time.Millisecond, 3, time.Minute
+		client := newClient(t, o)
+		require.Eventually(t, func() bool { // an attempt that begins late, on a busy machine, is no verdict
+			_, err := client.Deployment(ctx, s.first)
+			require.Equal(t, prefectclient.ReasonUnavailable, prefectclient.ReasonOf(err))
+			return client.Stats().Breaker == "open"
+		}, 20*time.Second, time.Millisecond)
+	})
 	t.Run("callers who leave say nothing about the server", func(t *testing.T) {
 		t.Parallel()
 		client, s, _, seen := once(t, repeated(prefecttest.Fault{Delay: time.Minute})...)
