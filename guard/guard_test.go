@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -53,6 +54,9 @@ func (f *fakePrefect) Query(_ context.Context, path string, body, into any) erro
 	}
 	switch path {
 	case "/deployments/filter":
+		if sort := body.(map[string]any)["sort"]; sort != "CREATED_DESC" {
+			return fmt.Errorf("PostgreSQL leaves some out of pages in the order %v", sort)
+		}
 		return give(into, []map[string]any{
 			{"id": reportID, "name": "prod", "flow_id": "f1", "tags": []string{"team-a"}, "work_pool_name": "local"},
 			{"id": loadID, "name": "test", "flow_id": "f2", "tags": []string{"team-a", "x"}},

@@ -131,14 +131,14 @@ func (s *sight) all(ctx context.Context) ([]known, error) {
 func (s *sight) ask(ctx context.Context) ([]known, error) {
 	began := time.Now()
 	var list []known
-	if err := pages(ctx, s.prefect, "/deployments/filter", &list); err != nil {
+	if err := pages(ctx, s.prefect, "/deployments/filter", "CREATED_DESC", &list); err != nil {
 		return nil, err
 	}
 	var flows []struct {
 		ID   string `json:"id"`
 		Name string `json:"name"`
 	}
-	if err := pages(ctx, s.prefect, "/flows/filter", &flows); err != nil {
+	if err := pages(ctx, s.prefect, "/flows/filter", "NAME_ASC", &flows); err != nil {
 		return nil, err
 	}
 	names := map[string]string{}
@@ -154,11 +154,13 @@ func (s *sight) ask(ctx context.Context) ([]known, error) {
 	return list, nil
 }
 
-// pages reads a whole list, page by page.
-func pages[T any](ctx context.Context, p Prefect, path string, into *[]T) error {
+// pages reads a whole list, page by page. The order must tell all apart: of
+// equal ones PostgreSQL gives some twice and others on no page. Many
+// deployments have one name; no two flows have.
+func pages[T any](ctx context.Context, p Prefect, path, sort string, into *[]T) error {
 	for offset := 0; ; offset += sightPage {
 		var raw json.RawMessage
-		body := map[string]any{"offset": offset, "limit": sightPage, "sort": "NAME_ASC"}
+		body := map[string]any{"offset": offset, "limit": sightPage, "sort": sort}
 		if err := p.Query(ctx, path, body, &raw); err != nil {
 			return err
 		}

@@ -3,7 +3,9 @@ package prefectclient_test
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -179,4 +181,23 @@ func TestConnectionReuse(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, created)
 	require.Less(t, time.Since(started), time.Second)
+}
+
+// However many deployments have one name, each is listed once.
+func TestEveryDeploymentIsListed(t *testing.T) {
+	t.Parallel()
+	s, server := startFake(t)
+	const flows = 120
+	for i := range flows {
+		server.AddDeployment(prefecttest.Deployment{Flow: fmt.Sprintf("flow-%03d", i), Name: "prod"})
+	}
+	list, err := newClient(t, hasty(s)).Deployments(t.Context())
+	require.NoError(t, err)
+	seen := map[string]bool{}
+	for _, d := range list {
+		seen[d.FlowName+"/"+d.Name] = true
+	}
+	require.Len(t, seen, len(list))
+	require.True(t, seen["flow-000/prod"] && seen["flow-119/prod"])
+	require.True(t, slices.IsSortedFunc(list, func(a, b prefectclient.Deployment) int { return strings.Compare(a.Name, b.Name) }))
 }

@@ -2,12 +2,14 @@ package prefectclient
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,7 +79,7 @@ func (c *Client) Deployments(ctx context.Context) ([]Deployment, error) {
 		Name string    `json:"name"`
 	}
 	var list []Deployment
-	if err := errors.Join(pages(ctx, c, "/flows/filter", &flows), pages(ctx, c, "/deployments/filter", &list)); err != nil {
+	if err := errors.Join(pages(ctx, c, "/flows/filter", "NAME_ASC", &flows), pages(ctx, c, "/deployments/filter", "CREATED_DESC", &list)); err != nil {
 		return nil, err
 	}
 	names := make(map[uuid.UUID]string, len(flows))
@@ -88,14 +90,19 @@ func (c *Client) Deployments(ctx context.Context) ([]Deployment, error) {
 		list[i].FlowName = names[list[i].FlowID]
 		list[i].ParameterSchema = nil
 	}
+	slices.SortStableFunc(list, func(a, b Deployment) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.FlowName, b.FlowName))
+	})
 	return list, nil
 }
 
-// pages reads a whole list, page by page.
-func pages[T any](ctx context.Context, c *Client, path string, into *[]T) error {
+// pages reads a whole list, page by page. The order must tell all apart: of
+// equal ones PostgreSQL gives some twice and others on no page. Many
+// deployments have one name; no two flows have.
+func pages[T any](ctx context.Context, c *Client, path, sort string, into *[]T) error {
 	for offset := 0; ; offset += deploymentsPage {
 		var page []T
-		if err := c.Query(ctx, path, map[string]any{"offset": offset, "limit": deploymentsPage, "sort": "NAME_ASC"}, &page); err != nil {
+		if err := c.Query(ctx, path, map[string]any{"offset": offset, "limit": deploymentsPage, "sort": sort}, &page); err != nil {
 			return err
 		}
 		*into = append(*into, page...)

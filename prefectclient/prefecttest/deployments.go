@@ -122,7 +122,10 @@ func (s *Server) deploymentByID(id uuid.UUID) reply {
 // list is one page of all deployments, or of all flows: the real server's
 // filters are not known here.
 func (s *Server) list(what string, body []byte) reply {
-	var sent struct{ Offset, Limit int }
+	var sent struct {
+		Offset, Limit int
+		Sort          string
+	}
 	if bad, ok := parseBody(body, &sent); !ok {
 		return bad
 	}
@@ -136,6 +139,11 @@ func (s *Server) list(what string, body []byte) reply {
 			flows[d.FlowID] = true
 			all = append(all, map[string]any{"id": d.FlowID, "name": d.Flow})
 		}
+	}
+	if what == "deployments" && sent.Sort != "CREATED_DESC" && sent.Offset > 0 {
+		// As PostgreSQL may order what the sort doesn't tell apart: otherwise
+		// for each page.
+		slices.Reverse(all)
 	}
 	from := min(sent.Offset, len(all))
 	return reply{http.StatusOK, all[from:min(from+sent.Limit, len(all))]}
