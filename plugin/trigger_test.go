@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -282,6 +283,10 @@ func TestFieldsThatTheRouteNames(t *testing.T) {
 	require.Contains(t, sent["tags"], "caller:svc")
 	require.Equal(t, 1.0, sent["labels"].(map[string]any)["n"])
 	require.Equal(t, map[string]any{"region": "x"}, sent["parameters"])
+	var labels strings.Builder
+	for i := range 32 {
+		fmt.Fprintf(&labels, `"l%d":1,`, i)
+	}
 	for body, code := range map[string]string{
 		`{"region":"x","tags":["caller:root"]}`:                            "name_reserved",
 		`{"region":"x","labels":{"kong-prefect.subject":"root"}}`:          "name_reserved",
@@ -289,6 +294,8 @@ func TestFieldsThatTheRouteNames(t *testing.T) {
 		`{"region":"x","labels":{"a":{}}}`:                                 "field_invalid",
 		`{"region":"x","name":"` + strings.Repeat("n", 256) + `"}`:         "field_invalid",
 		`{"region":"x","tags":"a"}`:                                        "field_invalid",
+		`{"region":"x","tags":["` + strings.Repeat(`a","`, 32) + `a"]}`:    "field_invalid",
+		`{"region":"x","labels":{` + labels.String() + `"z":1}}`:           "field_invalid",
 		`{"region":"x","name":{"__prefect_kind":"jinja","template":"{}"}}`: "field_invalid",
 		`{"region":"x","job_variables":{}}`:                                "job_variables_forbidden",
 	} {
