@@ -19,7 +19,8 @@ import (
 var (
 	alice   = claims.Identity{Subject: "alice", Issuer: "https://idp", Kind: claims.Service, Client: "alice"}
 	aliceID = stamp.CallerID(alice)
-	bobID   = uuid.MustParse("22222222-2222-4222-8222-222222222222")
+	bob     = claims.Identity{Subject: "bob", Issuer: "https://idp", Kind: claims.Service, Client: "bob"}
+	bobID   = stamp.CallerID(bob)
 )
 
 // fakePrefect answers what the guard asks: two deployments of one team and one
@@ -228,6 +229,29 @@ func TestBodies(t *testing.T) {
 			require.Equal(t, c.reason, refusal.Reason, "%v", refusal)
 			require.Equal(t, c.permission, refusal.Permission)
 		})
+	}
+}
+
+func TestAStampControlsNoRunsOfItsCaller(t *testing.T) {
+	t.Parallel()
+	g := newGuard(t, &fakePrefect{createdBy: map[uuid.UUID]uuid.UUID{uuid.MustParse(someID): bobID}}, Grant{Role: "runner"})
+	ofBob := &stamp.Claims{Context: stamp.Context{Caller: stamp.Caller{Subject: bob.Subject, Issuer: bob.Issuer}}}
+	for _, c := range []struct {
+		caller claims.Identity
+		reason string
+	}{{alice, ReasonNotYours}, {bob, ""}} {
+		for path, body := range map[string]string{state: `{"state":{"type":"CANCELLING"}}`, "/flow_runs/" + someID + "/resume": `{}`} {
+			p, err := g.Open(Request{Caller: c.caller, Parent: ofBob, RequestID: "r1", Roles: []string{"runner"}, Method: "POST", Path: path})
+			require.NoError(t, err)
+			_, err = p.Check(t.Context(), []byte(body))
+			if c.reason == "" {
+				require.NoError(t, err, path)
+				continue
+			}
+			refusal, ok := RefusalOf(err)
+			require.True(t, ok, "%s %v", path, err)
+			require.Equal(t, c.reason, refusal.Reason, path)
+		}
 	}
 }
 

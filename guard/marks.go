@@ -6,9 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/uuid"
-
-	"github.com/kong-prefect/kong-prefect/claims"
 	"github.com/kong-prefect/kong-prefect/stamp"
 )
 
@@ -35,14 +32,6 @@ func (c *check) stampOf(run stamp.Run, o stamp.Options) (stamp.Stamp, error) {
 // names is who asks, for what isn't a run and can't hold a signature.
 func (c *check) names() (stamp.Stamp, error) {
 	return c.stampOf(stamp.Run{}, stamp.Options{Omit: []stamp.Part{stamp.PartContext, stamp.PartTrace}})
-}
-
-// callerID is who counts as the one who asks: the first caller of a chain.
-func (c *check) callerID() uuid.UUID {
-	if p := c.Request.Parent; p != nil {
-		return stamp.CallerID(claims.Identity{Issuer: p.Caller.Issuer, Subject: p.Caller.Subject})
-	}
-	return stamp.CallerID(c.Request.Caller)
 }
 
 // refuseReserved refuses tags and labels that only the stamp may set.

@@ -348,7 +348,8 @@ func ownRun(c *check) error {
 }
 
 // requireOwn asks Prefect who started the run. Nobody can have forged that:
-// the headers it comes from never pass the gateway.
+// the headers it comes from never pass the gateway. Who sends a run's stamp
+// along has none of its caller's rights: whoever reads the run has the stamp.
 func (c *check) requireOwn() error {
 	id, err := uuid.Parse(c.params["id"])
 	if err != nil {
@@ -358,7 +359,7 @@ func (c *check) requireOwn() error {
 	if err != nil {
 		return askFailed(err)
 	}
-	if run.CreatedBy == nil || run.CreatedBy.ID != c.callerID() {
+	if run.CreatedBy == nil || run.CreatedBy.ID != stamp.CallerID(c.Request.Caller) {
 		return &Refusal{Reason: ReasonNotYours, Permission: PermissionChangeRuns}
 	}
 	return nil
