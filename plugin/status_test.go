@@ -38,6 +38,7 @@ func TestWhoseRunItIs(t *testing.T) {
 		"to see all":            {ask{caller: second, roles: []string{"viewer"}}, "", CodeRoleNotAllowed},
 		"to see all, and start": {ask{caller: second, roles: []string{"runner", "viewer"}}, "", CodeRoleNotAllowed},
 		"to cancel all":         {ask{caller: second, roles: []string{"owner"}}, "", ""},
+		"their own, to see all": {ask{roles: []string{"viewer"}}, "", CodeRoleNotAllowed},
 		"their own, no role":    {ask{roles: []string{"other"}}, CodeRoleNotAllowed, CodeRoleNotAllowed},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -80,6 +81,12 @@ func TestAStampOpensNoRunsOfItsCallers(t *testing.T) {
 		o.parentStamp = []string{stamped}
 		return r.serve(ctx, o)
 	}
+	owners := newTriggerRigAt(t, r, `"deployment":"report/prod","allow_roles":["owner"]`)
+	o := owners.order(ask{caller: account, roles: []string{"runner", "owner"}, body: emea})
+	o.parentStamp = []string{stamped}
+	_, problem := owners.serve(ctx, o)
+	require.NotNil(t, problem)
+	require.Equal(t, CodeRoleNotAllowed, problem.Code, "nor does it open a route to who has a role that its caller lacks")
 	made, problem := send(account, http.MethodPost, "/run/report")
 	require.Nil(t, problem, "%+v", problem)
 	var started Run
