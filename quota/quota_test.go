@@ -238,3 +238,22 @@ func TestRedisIsGone(t *testing.T) {
 		require.NotContains(t, log.String(), "hunter2")
 	}
 }
+
+// While Redis is known to be gone callers don't wait for it one by one.
+func TestRedisThatIsGoneIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, closed.Close())
+	now := time.Now()
+	q := New(Limits{CallerPerMinute: 2}, newCounts(t, CountsOptions{RedisURL: "redis://" + closed.Addr().String(), Now: func() time.Time { return now }}))
+	const leftAloneNow = "gave no answer a moment ago"
+	for _, asked := range []bool{true, false, false} {
+		_, refused := take(q, "a", "1", nil)
+		require.Contains(t, refused, ErrUnavailable.Error())
+		require.Equal(t, !asked, strings.Contains(refused, leftAloneNow), refused)
+	}
+	now = now.Add(leftAlone)
+	_, refused := take(q, "a", "1", nil)
+	require.NotContains(t, refused, leftAloneNow)
+}
