@@ -2,6 +2,7 @@ package stamp
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -68,7 +69,42 @@ func forgeries(t *testing.T, keys, strangers *signing.Keys) (Stamp, map[string]f
 	inContext := func(change func(stamped map[string]any)) func(*Stored) {
 		return func(s *Stored) { change(s.Context[ContextKey].(map[string]any)) }
 	}
+	// resigned has in the genuine stamp's place what the gateway's key signed for something else.
+	resigned := func(typ string, change func(*Claims)) func(*Stored) {
+		c := genuine.Claims
+		change(&c)
+		compact, err := keys.Sign(c, typ)
+		require.NoError(t, err)
+		return inContext(func(m map[string]any) { m["stamp"] = compact })
+	}
+	// headed has another header before the genuine payload and signature.
+	headed := func(change func(header map[string]any)) func(*Stored) {
+		return inContext(func(m map[string]any) {
+			encoded, rest, _ := strings.Cut(m["stamp"].(string), ".")
+			data, err := base64.RawURLEncoding.DecodeString(encoded)
+			require.NoError(t, err)
+			header := map[string]any{}
+			require.NoError(t, json.Unmarshal(data, &header))
+			change(header)
+			data, err = json.Marshal(header)
+			require.NoError(t, err)
+			m["stamp"] = base64.RawURLEncoding.EncodeToString(data) + "." + rest
+		})
+	}
+	filled := cause
+	filled.Run.ServerParameters = []string{"secret"}
+
 	return genuine, map[string]forgery{
+		"signed for another purpose":   {resigned("kong-prefect-assertion+jwt", func(*Claims) {}), []string{"malformed"}},
+		"of another issuer":            {resigned(Type, func(c *Claims) { c.Issuer = "https://gateway.example.com" }), []string{"issuer"}},
+		"of another version":           {resigned(Type, func(c *Claims) { c.Version = Version + 1 }), []string{"version"}},
+		"a header that asks for more":  {headed(func(h map[string]any) { h["crit"] = []string{"x"} }), []string{"malformed"}},
+		"another algorithm":            {headed(func(h map[string]any) { h["alg"] = "HS256" }), []string{"forged"}},
+		"no algorithm":                 {headed(func(h map[string]any) { h["alg"] = "none" }), []string{"forged"}},
+		"a line break after the stamp": {inContext(func(m map[string]any) { m["stamp"] = m["stamp"].(string) + "\n" }), []string{"malformed"}},
+		"what the server fills in": {func(s *Stored) {
+			s.Context, s.Parameters["secret"] = asJSON(t, newStamp(t, keys, filled).Context), "of the server"
+		}, nil},
 		"genuine":                   {func(*Stored) {}, nil},
 		"no stamp":                  {func(s *Stored) { s.Context = map[string]any{} }, []string{"absent"}},
 		"no context":                {func(s *Stored) { s.Context = nil }, []string{"absent"}},
