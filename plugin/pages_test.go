@@ -17,8 +17,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/kong-prefect/kong-prefect/claims"
 	"github.com/kong-prefect/kong-prefect/outbox"
 	"github.com/kong-prefect/kong-prefect/pluginserver"
+	"github.com/kong-prefect/kong-prefect/policy"
 )
 
 var updatePages = flag.Bool("update-pages", false, "write the generated pages of docs/")
@@ -162,7 +164,7 @@ func TestTriggerPage(t *testing.T) {
 	page, err := os.ReadFile("../docs/trigger.md")
 	require.NoError(t, err)
 	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1)
-	require.Len(t, blocks, 5)
+	require.Len(t, blocks, 6)
 	for _, block := range blocks {
 		checkKongYAML(t, []byte(block[1]))
 		var doc struct {
@@ -174,8 +176,36 @@ func TestTriggerPage(t *testing.T) {
 		doc.Plugins[0].Config["stamp"] = map[string]any{"write": []string{"created_by"}}
 		config, err := json.Marshal(doc.Plugins[0].Config)
 		require.NoError(t, err)
-		_, err = compileTrigger(startProcess(t), config)
+		h, err := compileTrigger(startProcess(t), config)
 		require.NoError(t, err, block[1])
+		if strings.Contains(block[1], "no-agent") {
+			checkAgentsAreBound(t, h.policy)
+		}
+	}
+}
+
+// checkAgentsAreBound decides for whoever may be an agent, by the page's rules.
+func checkAgentsAreBound(t *testing.T, p *policy.Policy) {
+	t.Helper()
+	for name, c := range map[string]struct {
+		caller claims.Identity
+		free   bool
+	}{
+		"a person":                     {claims.Identity{Kind: claims.User, Client: "web"}, true},
+		"a service":                    {claims.Identity{Kind: claims.Service, Client: "svc"}, true},
+		"an agent":                     {claims.Identity{Kind: claims.Agent, Client: "agent-writer"}, false},
+		"a person, by an agent":        {claims.Identity{Kind: claims.User, Client: "web", Actors: []claims.Actor{{Client: "agent-writer", Kind: claims.Agent}}}, false},
+		"a person, in an agent's name": {claims.Identity{Kind: claims.User, Client: "agent-planner"}, false},
+	} {
+		for limit, within := range map[string]bool{"100": true, "101": false} {
+			facts := policy.Facts{
+				Identity:   policy.CallerOf(c.caller, []string{"runner"}),
+				Parameters: map[string]any{"limit": json.Number(limit)}, Deployment: policy.Deployment{Tags: []string{"agents"}},
+			}
+			d := p.Decide(facts)
+			require.NoError(t, d.Failed, name)
+			require.Equal(t, c.free || within, d.Allowed, "%s, %s", name, limit)
+		}
 	}
 }
 
