@@ -127,6 +127,7 @@ func forgeries(t *testing.T, keys, strangers *signing.Keys) (Stamp, map[string]f
 		"no parameters":                    {func(s *Stored) { s.Parameters = nil }, []string{"parameters"}},
 		"expired":                          {func(s *Stored) { s.At = when.Add(DefaultLifetime + time.Second) }, []string{"expired"}},
 		"created by somebody else":         {func(s *Stored) { s.CreatedBy.DisplayValue = "root" }, []string{"created_by"}},
+		"created by another of that name":  {func(s *Stored) { s.CreatedBy.ID = flow }, []string{"created_by"}},
 		"created by nobody":                {func(s *Stored) { s.CreatedBy = nil }, []string{"created_by"}},
 		"a tag is gone":                    {func(s *Stored) { s.Tags = s.Tags[:3] }, []string{"tags"}},
 		"a caller was added":               {func(s *Stored) { s.Tags = append(s.Tags, "caller:root") }, []string{"tags"}},
