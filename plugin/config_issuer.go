@@ -19,7 +19,7 @@ type IssuerConfig struct {
 	DiscoveryURL string `json:"discovery_url" kong:"referenceable" doc:"Where discovery is asked instead of issuer, without /.well-known/openid-configuration: an address inside the cluster, say. The document must still name issuer."`
 	JWKSURL      string `json:"jwks_url" kong:"referenceable" doc:"The key set's address, for a provider without discovery."`
 	JWKSFile     string `json:"jwks_file" doc:"A file with the provider's key set (RFC 7517), for a provider that can't be reached. Read again within a second of a change."`
-	PEMFile      string `json:"pem_file" doc:"A file with the provider's public keys or certificates in PEM. Read again within a second of a change."`
+	PEMFile      string `json:"pem_file" doc:"A file with the provider's public keys or certificates in PEM. They have no names, so one of each kind can be used; a jwks_file can hold the next key beside the present one. Read again within a second of a change."`
 
 	// What its tokens must be.
 	Algorithms                 []string             `json:"algorithms" kong:"element_one_of=@algorithms,len_min=1" doc:"The signature algorithms that are taken. Unset: all of these. Symmetric ones and none don't exist here."`

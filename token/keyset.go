@@ -1,6 +1,7 @@
 package token
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
@@ -34,6 +35,7 @@ func (s *KeySet) Len() int { return len(s.keys) }
 // strength is asked of them as of a key set's.
 func ParsePEM(data []byte) (*KeySet, error) {
 	var keys []*key
+	blocks := bytes.Count(data, []byte("-----BEGIN "))
 	for len(data) > 0 {
 		var block *pem.Block
 		if block, data = pem.Decode(data); block == nil {
@@ -45,8 +47,11 @@ func ParsePEM(data []byte) (*KeySet, error) {
 		}
 		keys = append(keys, k)
 	}
-	if len(keys) == 0 {
+	if blocks == 0 {
 		return nil, errNoUsableKeys
+	}
+	if len(keys) != blocks { // the decoder passes over what is mangled
+		return nil, fmt.Errorf("pem: one of %d blocks can't be read", blocks)
 	}
 	return newKeySet(keys), nil
 }
@@ -93,6 +98,9 @@ func (s *KeySet) find(h header) (*key, error) {
 	for _, k := range s.keys {
 		if !k.accepts(h.algorithm) {
 			continue
+		}
+		if found != nil && h.hasKeyID {
+			return nil, refuse(ReasonKeyUnknown, "the token names a key (kid), and several without names fit; configure the issuer's keys as a key set (jwks_file), which names them")
 		}
 		if found != nil {
 			return nil, refuse(ReasonKeyUnknown, "the token names no key (kid) and its issuer has several that fit; let the issuer add kid to its tokens")
