@@ -118,9 +118,10 @@ func TestProofIsTakenOnceByTheWholeProcess(t *testing.T) {
 	requireRefused(t, call(t, "/plain", headers), http.StatusUnauthorized, "proof_replayed")
 	headers = h.headers(t, "POST", s.gateway.URL()+"/places", nil)
 	requireTaken(t, call(t, "/places", headers), "svc")
-	headers["Dpop"] = h.headers(t, "POST", s.gateway.URL()+"/plain", map[string]any{"jti": "one"})["Dpop"]
+	one := map[string]any{"jti": "one", "iat": time.Now().Unix()} // the memory goes by id and time
+	headers["Dpop"] = h.headers(t, "POST", s.gateway.URL()+"/plain", one)["Dpop"]
 	requireTaken(t, call(t, "/plain", headers), "svc")
-	headers["Dpop"] = h.headers(t, "POST", s.gateway.URL()+"/places", map[string]any{"jti": "one"})["Dpop"]
+	headers["Dpop"] = h.headers(t, "POST", s.gateway.URL()+"/places", one)["Dpop"]
 	requireRefused(t, call(t, "/places", headers), http.StatusUnauthorized, "proof_replayed")
 }
 
