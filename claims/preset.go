@@ -51,6 +51,9 @@ type Preset struct {
 	Overage []Sign `yaml:"overage"`
 	// AudienceClaim is where the audience is, if not in aud.
 	AudienceClaim string `yaml:"audience_claim"`
+	// NamesClient says that access tokens always name their client in client_id,
+	// azp, cid or appid, and ID tokens never do.
+	NamesClient bool `yaml:"names_client"`
 	// Assertions says that the issuer signs assertions about people and
 	// nothing else, so that an ID token's form is no reason for a refusal.
 	Assertions bool `yaml:"assertions"`

@@ -39,6 +39,7 @@ func tokenIssuer(c IssuerConfig) token.Issuer {
 	if c.AudienceClaim == "" {
 		i.AudienceClaim = preset.AudienceClaim
 	}
+	i.NamesClient = preset.NamesClient
 	if preset.Assertions {
 		i.InsecureAcceptAnyTokenType = true
 	}

@@ -64,6 +64,10 @@ type Issuer struct {
 	// RequireAccessTokenType takes only tokens whose header typ is at+jwt (RFC
 	// 9068). Off by default, since Keycloak, Entra and others send JWT.
 	RequireAccessTokenType bool
+	// NamesClient says that the issuer's access tokens always name the client
+	// they were issued to (client_id, azp, cid, appid) and its ID tokens never
+	// do: one that doesn't is refused.
+	NamesClient bool
 	// InsecureAcceptAnyTokenType takes ID tokens, refresh tokens, logout tokens
 	// and whatever else the issuer signs for our audience as access tokens.
 	// Danger: such tokens pass through browsers and logs that access tokens don't.
@@ -91,6 +95,7 @@ type issuerState struct {
 	leeway                 time.Duration
 	maxLifetime            time.Duration // 0: unlimited
 	requireAccessTokenType bool
+	namesClient            bool
 	insecureAcceptAnyType  bool
 	requireBinding         Binding
 	keys                   keySource
@@ -197,6 +202,7 @@ func (i Issuer) build(keys keySource) *issuerState {
 		parties: i.AuthorizedParties, algorithms: i.Algorithms,
 		leeway: i.Leeway, maxLifetime: i.MaxLifetime,
 		requireAccessTokenType: i.RequireAccessTokenType,
+		namesClient:            i.NamesClient,
 		insecureAcceptAnyType:  i.InsecureAcceptAnyTokenType,
 		requireBinding:         i.RequireBinding,
 		keys:                   keys,

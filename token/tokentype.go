@@ -27,7 +27,7 @@ func (s *issuerState) checkType(h header, v *verified) error {
 	if err := checkMarkers(v); err != nil {
 		return err
 	}
-	if looksLikeIDToken(v) {
+	if looksLikeIDToken(v) || s.namesClient && len(v.clients) == 0 {
 		return refuse(ReasonType, "the token is an ID token; send the access token instead")
 	}
 	return nil
