@@ -5,6 +5,7 @@ import (
 	"crypto/rsa"
 	"encoding/base64"
 	"math/big"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -32,13 +33,25 @@ func TestKeySetImportFilter(t *testing.T) {
 		require.NoError(t, err)
 		return base64.RawURLEncoding.EncodeToString(x.Bytes())
 	}
+	odd := func(bits int) *big.Int { // fit for a modulus as far as anybody can tell without factoring it
+		x, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), uint(bits-1)))
+		require.NoError(t, err)
+		return x.SetBit(x.SetBit(x, bits-1, 1), 0, 1)
+	}
 	for name, bad := range map[string]any{
 		"oct":                      map[string]any{"kty": "oct", "k": "AAAA", "kid": "bad"},
 		"oct with alg":             map[string]any{"kty": "oct", "k": "AAAA", "kid": "bad", "alg": "HS256", "use": "sig"},
 		"private":                  with(good, map[string]any{"d": "AAAA"}),
+		"private, a prime":         with(rsaKey, map[string]any{"p": "AAAA"}),
+		"private, other prime":     with(rsaKey, map[string]any{"q": "AAAA"}),
+		"private, exponents":       with(rsaKey, map[string]any{"dp": "AAAA"}),
+		"private, exponents, q":    with(rsaKey, map[string]any{"dq": "AAAA"}),
+		"private, coefficient":     with(rsaKey, map[string]any{"qi": "AAAA"}),
+		"private, other primes":    with(rsaKey, map[string]any{"oth": []any{}}),
+		"a secret in an EC key":    with(good, map[string]any{"k": "AAAA"}),
 		"RSA of 1024 bits":         with(rsaKey, map[string]any{"n": n(1024)}),
 		"RSA of 2047 bits":         with(rsaKey, map[string]any{"n": n(2047)}),
-		"RSA of 8193 bits":         with(rsaKey, map[string]any{"n": base64.RawURLEncoding.EncodeToString(new(big.Int).SetBit(big.NewInt(1), 8192, 1).Bytes())}),
+		"RSA of 8193 bits":         with(rsaKey, map[string]any{"n": base64.RawURLEncoding.EncodeToString(odd(8193).Bytes())}),
 		"RSA exponent one":         with(rsaKey, map[string]any{"e": "AQ"}),
 		"RSA exponent even":        with(rsaKey, map[string]any{"e": "AAQ"}),
 		"RSA modulus even":         with(rsaKey, map[string]any{"n": base64.RawURLEncoding.EncodeToString(new(big.Int).Lsh(big.NewInt(1), 2047).Bytes())}),
@@ -76,6 +89,17 @@ func TestKeySetImportFilter(t *testing.T) {
 			require.ErrorContains(t, err, "no usable signature keys")
 		})
 	}
+}
+
+func TestAKeySetOfTooMany(t *testing.T) {
+	t.Parallel()
+	jwk := tokentest.NewKey(t, "good", "ES256").JWK()
+	delete(jwk, "kid")
+	set, _, err := token.ParseKeySet(mustJSON(t, map[string]any{"keys": slices.Repeat([]any{jwk}, 200)}))
+	require.NoError(t, err)
+	require.Equal(t, 200, set.Len())
+	_, _, err = token.ParseKeySet(mustJSON(t, map[string]any{"keys": slices.Repeat([]any{jwk}, 201)}))
+	require.ErrorContains(t, err, "more than 200")
 }
 
 func TestDuplicateKeyID(t *testing.T) {

@@ -212,6 +212,39 @@ func TestIssuerDownStaleThenClosedThenRecovered(t *testing.T) {
 	s.accepts(t, compact)
 }
 
+// Keys that are old and can't be had anew go on being used, and no request waits for each further try; the tries
+// become rare.
+func TestTriesWhileTheIssuerIsDown(t *testing.T) {
+	t.Parallel()
+	s := newSetup(t)
+	compact := s.issuer.Mint(t, map[string]any{"exp": s.clock.Now().Add(10 * time.Hour).Unix()})
+	s.accepts(t, compact)
+	failing := func() int { return s.keys.Stats()[0].Failing }
+	tried := func(n int) {
+		require.Eventually(t, func() bool { return failing() == n }, 10*time.Second, time.Millisecond)
+	}
+	s.issuer.Down()
+	s.clock.Advance(11 * time.Minute)
+	s.accepts(t, compact)
+	tried(1)
+	for n, wait := range []time.Duration{1, 2, 4, 8, 16, 16} {
+		s.clock.Advance(wait*time.Second - time.Millisecond)
+		s.accepts(t, compact)
+		require.Equal(t, n+1, failing(), "the next try has its time")
+		s.clock.Advance(time.Millisecond)
+		s.accepts(t, compact)
+		tried(n + 2)
+	}
+
+	hold := make(chan struct{})
+	t.Cleanup(func() { close(hold) })
+	s.issuer.Fault(tokentest.DiscoveryPath, func(http.ResponseWriter, *http.Request) { <-hold })
+	s.clock.Advance(time.Minute)
+	before := failing()
+	s.accepts(t, compact)
+	require.Equal(t, before, failing(), "taken while the try was still under way")
+}
+
 func TestUnknownKeyWhileTheIssuerIsDown(t *testing.T) {
 	t.Parallel()
 	s := newSetup(t)

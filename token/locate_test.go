@@ -34,6 +34,7 @@ func TestAuthorizationHeader(t *testing.T) {
 		"tab":                    {[]string{"Bearer\tabc"}, "", token.ReasonMalformed},
 		"two spaces":             {[]string{"Bearer  abc"}, "", token.ReasonMalformed},
 		"leading space":          {[]string{" Bearer abc"}, "", token.ReasonMissing},
+		"leading tab":            {[]string{"\tBearer abc"}, "", token.ReasonMalformed},
 		"trailing space":         {[]string{"Bearer abc "}, "", token.ReasonMalformed},
 		"no token":               {[]string{"Bearer"}, "", token.ReasonMalformed},
 		"no token, space":        {[]string{"Bearer "}, "", token.ReasonMalformed},
