@@ -60,6 +60,13 @@ func TestIdentity(t *testing.T) {
 		"actors, the nearest first": {"generic", map[string]any{"sub": "5d1a", "client_id": tokentest.Absent, "scope": tokentest.Absent,
 			"act": map[string]any{"sub": "agent-planner", "act": map[string]any{"client_id": "portal"}}},
 			claims.Identity{Subject: "5d1a", Kind: claims.User, Actors: []claims.Actor{{Subject: "agent-planner", Kind: claims.Agent}, {Client: "portal"}}}},
+		"an actor's client says what it is, not its name": {"generic", map[string]any{"sub": "5d1a", "client_id": tokentest.Absent, "scope": tokentest.Absent,
+			"act": map[string]any{"sub": "agent-planner", "client_id": "portal"}},
+			claims.Identity{Subject: "5d1a", Kind: claims.User, Actors: []claims.Actor{{Subject: "agent-planner", Client: "portal"}}}},
+		"a scope of Entra's is a person's": {"entra", map[string]any{"sub": "o-1", "oid": "o-1", "azp": "portal", "client_id": tokentest.Absent, "scope": tokentest.Absent, "scp": "runs"},
+			claims.Identity{Subject: "o-1", Kind: claims.User, Client: "portal", Scopes: []string{"runs"}}},
+		"no client is no service account": {"keycloak", map[string]any{"sub": "5d1a", "client_id": "", "preferred_username": "service-account-", "scope": tokentest.Absent},
+			claims.Identity{Subject: "5d1a", Kind: claims.User, Username: "service-account-", Name: "service-account-"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -90,6 +97,7 @@ func TestWhatCannotBeReadIsRefused(t *testing.T) {
 		"act ":     {"act": map[string]any{"name": "nobody"}},
 		"act  ":    {"act": deep},
 		"act   ":   {"act": map[string]any{"sub": "a\x00"}},
+		"act    ":  {"act": map[string]any{"sub": 7, "client_id": "agent-planner"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -130,6 +138,29 @@ func TestConfiguredPathsReplaceThePresets(t *testing.T) {
 	require.Equal(t, map[string]any{"team": "data"}, id.Attributes)
 }
 
+func TestConfiguredGroupNamesReplaceThePresetsGroups(t *testing.T) {
+	t.Parallel()
+	id, err := identityWith(t, claims.Options{Preset: "generic", Paths: claims.Paths{GroupNames: []string{"/entitlements"}}},
+		map[string]any{"groups": []any{"left out"}, "entitlements": map[string]any{"b": 1, "a": nil}})
+	require.NoError(t, err)
+	require.Equal(t, []string{"a", "b"}, id.Groups)
+}
+
+// Providers write true in several ways, and anything else isn't it.
+func TestAddressesThatTheProviderVouchesFor(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		says   any
+		counts bool
+	}{{true, true}, {"true", true}, {"1", true}, {float64(1), true}, {false, false}, {"false", false}, {"yes", false}, {float64(0), false}, {[]any{true}, false}} {
+		for preset, claim := range map[string]string{"entra": "xms_edov", "generic": "email_verified"} {
+			id, err := identityWith(t, claims.Options{Preset: preset}, map[string]any{"email": "a@example.com", claim: c.says})
+			require.NoError(t, err)
+			require.Equal(t, c.counts, id.Email != "", "%s %v", preset, c.says)
+		}
+	}
+}
+
 func TestAConfiguredSubjectMustBeThere(t *testing.T) {
 	t.Parallel()
 	o := claims.Options{Preset: "generic", Paths: claims.Paths{Subject: []string{"employee"}}}
@@ -162,6 +193,7 @@ func TestServiceAccountsByName(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, kind, id.Kind, client)
 	}
+	o.ServiceAccounts = append(o.ServiceAccounts, "")
 	id, err := identityWith(t, o, nil)
 	require.NoError(t, err)
 	require.Equal(t, claims.User, id.Kind, "a token without a client is nobody's service account")
