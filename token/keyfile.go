@@ -116,16 +116,23 @@ type watchedFile struct {
 
 func (w *watchedFile) check() error {
 	now := w.now()
-	if now.UnixNano() < w.next.Load() {
+	if w.rests(now) {
 		return w.state(now)
 	}
 	w.mu.Lock()
-	if now.UnixNano() >= w.next.Load() {
+	if !w.rests(now) {
 		w.look(now)
 		w.next.Store(now.Add(w.interval).UnixNano())
 	}
 	w.mu.Unlock()
 	return w.state(now)
+}
+
+// rests tells that it isn't time to look again. A clock that was set back must
+// not put that off: a deny list would be read hours late.
+func (w *watchedFile) rests(now time.Time) bool {
+	wait := time.Duration(w.next.Load() - now.UnixNano())
+	return wait > 0 && wait <= w.interval
 }
 
 func (w *watchedFile) state(now time.Time) error {

@@ -334,6 +334,20 @@ func TestStaticKeysFromAFile(t *testing.T) {
 	})
 }
 
+func TestAClockThatIsSetBackPutsNoFileOff(t *testing.T) {
+	t.Parallel()
+	issuer := tokentest.New(t, "ES256")
+	path := filepath.Join(t.TempDir(), "keys.json")
+	write := func() { require.NoError(t, os.WriteFile(path, mustJSON(t, issuer.KeySet()), 0o600)) }
+	write()
+	s := newSetupFor(t, issuer, token.KeyCacheOptions{}, func(i *token.Issuer, _ *token.Options) { i.JWKSFile = path })
+	s.accepts(t, issuer.Mint(t, nil))
+	s.clock.Advance(-time.Hour)
+	issuer.Rotate(t, false)
+	write()
+	s.accepts(t, issuer.Mint(t, nil))
+}
+
 func TestNewVerifierNamesEveryProblem(t *testing.T) {
 	t.Parallel()
 	keys := token.NewKeyCache(token.KeyCacheOptions{})
