@@ -194,7 +194,7 @@ func (k *Keys) rewrite(change func(*keyFile) (*keyFile, bool, error)) (*keyFile,
 		return nil, fmt.Errorf("%w: %w", ErrKeyFile, err)
 	}
 	defer lock.Close() // which releases the lock
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+	if err := hold(lock); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrKeyFile, lock.Name(), err)
 	}
 	f, err := readKeyFile(path)
@@ -218,23 +218,54 @@ func (k *Keys) rewrite(change func(*keyFile) (*keyFile, bool, error)) (*keyFile,
 	return next, nil
 }
 
-func readKeyFile(path string) (*keyFile, error) {
-	file, err := os.Open(path)
+// hold takes the lock. Requests wait for it, so a process that stands still
+// with it may keep them for lockLimit and no longer.
+func hold(lock *os.File) error {
+	for until := time.Now().Add(lockLimit); ; time.Sleep(10 * time.Millisecond) {
+		err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR):
+			return err
+		case time.Now().After(until):
+			return errors.New("another process holds the lock")
+		}
+	}
+}
+
+const lockLimit = 2 * time.Second
+
+// readRegular reads a file, and nothing that could hold up its reader: the
+// opening of a pipe waits for its writer. What is too long is cut off.
+func readRegular(path string) ([]byte, fs.FileMode, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrKeyFile, err)
+		return nil, 0, fmt.Errorf("%w: %w", ErrKeyFile, err)
 	}
 	defer file.Close()
 	info, err := file.Stat()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrKeyFile, err)
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is no regular file", path)
 	}
-	// A group may read: that is how Kubernetes mounts secrets.
-	if mode := info.Mode(); !mode.IsRegular() || mode.Perm()&0o027 != 0 {
-		return nil, fmt.Errorf("%w: %s has mode %v; nobody but its owner may have access (chmod 600)", ErrKeyFile, path, mode)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%w: %w", ErrKeyFile, err)
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrKeyFile, err)
+		return nil, 0, fmt.Errorf("%w: %w", ErrKeyFile, err)
+	}
+	return data, info.Mode(), nil
+}
+
+func readKeyFile(path string) (*keyFile, error) {
+	data, mode, err := readRegular(path)
+	if err != nil {
+		return nil, err
+	}
+	// A group may read: that is how Kubernetes mounts secrets.
+	if mode.Perm()&0o027 != 0 {
+		return nil, fmt.Errorf("%w: %s has mode %v; nobody but its owner may have access (chmod 600)", ErrKeyFile, path, mode)
 	}
 	f := &keyFile{}
 	decoder := json.NewDecoder(bytes.NewReader(data))

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -94,9 +93,9 @@ func (k *Keys) publish(f *keyFile) (*KeySet, error) {
 		order = append(order, publicJWK(f.Keys[i].ID, f.Keys[i].Public))
 	}
 	for _, path := range k.options.Peers {
-		data, err := os.ReadFile(path)
+		data, _, err := readRegular(path)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrKeyFile, err)
+			return nil, err
 		}
 		peers, err := ParseKeySet(data)
 		if err != nil {

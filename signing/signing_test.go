@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -272,6 +273,37 @@ func TestBadFilesAreRefusedAndLeftAlone(t *testing.T) {
 }
 
 // A file that breaks later doesn't stop a gateway.
+// What is no file, and somebody who keeps the lock, must not hold up the requests that want a signature.
+func TestNothingIsWaitedForWithoutALimit(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	require.NoError(t, syscall.Mkfifo(pipe, 0o600))
+	dir := t.TempDir()
+	for name, o := range map[string]Options{
+		"keys":        {File: pipe},
+		"a peer":      {File: filepath.Join(dir, "a.json"), Peers: []string{pipe}},
+		"a peer, too": {File: filepath.Join(dir, "b.json"), Peers: []string{dir}},
+	} {
+		_, err := Open(o)
+		require.ErrorIs(t, err, ErrKeyFile, name)
+	}
+
+	good := filepath.Join(dir, "keys.json")
+	var log bytes.Buffer
+	k := open(t, good, c, func(o *Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+	lock, err := os.OpenFile(good+".lock", os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer lock.Close()
+	require.NoError(t, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
+	c.now = c.now.Add(91 * 24 * time.Hour) // a new key is due
+	require.NoError(t, verify(k, sign(t, k, c), c))
+	require.Contains(t, log.String(), "another process holds")
+	require.ErrorContains(t, k.Rotate(), "another process holds")
+	require.NoError(t, lock.Close())
+	require.NoError(t, k.Rotate())
+}
+
 func TestABrokenFileIsReportedAndTheKeysStay(t *testing.T) {
 	t.Parallel()
 	c, path := newClock(), filepath.Join(t.TempDir(), "keys.json")
