@@ -65,6 +65,10 @@ func TestIdentity(t *testing.T) {
 			claims.Identity{Subject: "5d1a", Kind: claims.User, Actors: []claims.Actor{{Subject: "agent-planner", Client: "portal"}}}},
 		"a scope of Entra's is a person's": {"entra", map[string]any{"sub": "o-1", "oid": "o-1", "azp": "portal", "client_id": tokentest.Absent, "scope": tokentest.Absent, "scp": "runs"},
 			claims.Identity{Subject: "o-1", Kind: claims.User, Client: "portal", Scopes: []string{"runs"}}},
+		"a person of Entra's without a scope": {"entra", map[string]any{"sub": "s-1", "oid": "o-1", "azp": "portal", "client_id": tokentest.Absent, "scope": tokentest.Absent},
+			claims.Identity{Subject: "o-1", Kind: claims.User, Client: "portal"}},
+		"a service account by azp": {"generic", map[string]any{"sub": "svc-nightly", "azp": "svc-nightly", "client_id": tokentest.Absent, "scope": tokentest.Absent},
+			claims.Identity{Subject: "svc-nightly", Kind: claims.Service, Client: "svc-nightly"}},
 		"no client is no service account": {"keycloak", map[string]any{"sub": "5d1a", "client_id": "", "preferred_username": "service-account-", "scope": tokentest.Absent},
 			claims.Identity{Subject: "5d1a", Kind: claims.User, Username: "service-account-", Name: "service-account-"}},
 	} {
