@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -171,4 +172,17 @@ func TestAFullQueueRefuses(t *testing.T) {
 	for i := range 9 {
 		require.Equal(t, 1, all[fmt.Sprintf("request-%d", i)])
 	}
+}
+
+// Who isn't ready gets no requests, so nobody but the log itself finds out that the disk has room again.
+func TestALogThatCouldNotBeWrittenFindsOutByItself(t *testing.T) {
+	t.Parallel()
+	dir, k := t.TempDir(), newKeys(t)
+	log := open(t, audit.Options{Dir: dir, Signer: k, MaxFileBytes: 1, CheckpointEvery: 10 * time.Millisecond}) // each group is a file
+	folder := filepath.Join(dir, "checkpoint.json.new")                                                         // where a file is to be
+	require.NoError(t, os.Mkdir(folder, 0o700))
+	require.Error(t, log.Append(t.Context(), event(1), true))
+	require.Error(t, log.Stats().Err)
+	require.NoError(t, os.Remove(folder))
+	require.Eventually(t, func() bool { return log.Stats().Err == nil }, 10*time.Second, 5*time.Millisecond)
 }

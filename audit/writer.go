@@ -34,6 +34,7 @@ type checkpointClaims struct {
 type writer struct {
 	log       *Log
 	unsigned  int    // records that no checkpoint covers yet
+	failed    bool   // the last write: it is tried again without any event
 	lineSpace []byte // used again by each write
 }
 
@@ -50,7 +51,7 @@ func (w *writer) run() {
 			}
 			w.group(first)
 		case <-tick.C:
-			if w.unsigned > 0 {
+			if w.unsigned > 0 || w.failed {
 				w.report(w.write(nil, true))
 			}
 		}
@@ -90,6 +91,7 @@ func (w *writer) stop() {
 }
 
 func (w *writer) report(err error) {
+	w.failed = err != nil
 	w.log.counts.written(w.log.file.at.seq, err)
 	if err != nil {
 		w.log.options.Logger.Error("the audit can't be written", "error", err)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 )
@@ -39,11 +40,12 @@ func TestTheListIsBounded(t *testing.T) {
 	t.Parallel()
 	l := New(Options{Out: &bytes.Buffer{}, Level: slog.LevelError})
 	for range maxNotices + 5 {
-		l.Warn(strings.Repeat("x", 2*maxNoticeBytes))
+		l.Warn("x" + strings.Repeat("ä", maxNoticeBytes))
 	}
 	lines := told(l)
 	require.Len(t, lines, maxNotices+1)
 	require.Less(t, len(lines[0]), maxNoticeBytes+20)
+	require.True(t, utf8.ValidString(lines[0]), "it is cut between two characters")
 	require.Equal(t, "warn kong-prefect: 5 more lines are in the process's own log alone", lines[maxNotices])
 }
 

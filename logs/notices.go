@@ -70,7 +70,7 @@ func (n *Notices) Write(data []byte) (int, error) {
 	}
 	line = "kong-prefect: " + strings.TrimPrefix(line, warnPrefix)
 	if len(line) > maxNoticeBytes {
-		line = line[:maxNoticeBytes] + "..."
+		line = strings.ToValidUTF8(line[:maxNoticeBytes], "") + "..."
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -151,6 +151,9 @@ func newAuditQueryCommand() *cobra.Command {
 				}
 				q.Types = append(q.Types, audit.Type(t))
 			}
+			if q.Outcome != "" && !slices.Contains(audit.Outcomes, q.Outcome) {
+				return fmt.Errorf("%w: there is no outcome %q; there are %s", errUsage, q.Outcome, oneOf(audit.Outcomes))
+			}
 			if asJSON {
 				return queryJSON(cmd.OutOrStdout(), args[0], q)
 			}
@@ -169,6 +172,7 @@ func newAuditQueryCommand() *cobra.Command {
 	f.StringVar(&q.Reason, "reason", "", "a refusal's code")
 	f.BoolVar(&asJSON, "json", false, "print the records as they are, one a line")
 	completeFlag(cmd, "type", auditTypes())
+	completeFlag(cmd, "outcome", audit.Outcomes)
 	return cmd
 }
 

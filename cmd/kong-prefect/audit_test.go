@@ -51,6 +51,7 @@ func TestAuditCommands(t *testing.T) {
 		{"verify without keys", []string{"verify", dir}, exitUsage, "--keys FILE"},
 		{"verify with a missing key file", []string{"verify", dir, "--keys", dir + "/none"}, exitTrouble, "no such file"},
 		{"verify where no log is", []string{"verify", t.TempDir(), "--keys", keys}, exitTrouble, "there is no log"},
+		{"query with an outcome that isn't there", []string{"query", dir, "--outcome", "failed"}, exitUsage, "COMPLETED, FAILED"},
 		{"query where no log is", []string{"query", t.TempDir()}, exitTrouble, "there is no log"},
 		{"query", []string{"query", dir, "--caller", "1"}, 0, "2 records"},
 		{"query keeps the terminal safe", []string{"query", dir, "--run", "r"}, 0, "Ann?[31m"},
