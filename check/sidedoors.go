@@ -16,39 +16,43 @@ func (c *checker) sideDoors() {
 		if r.service == nil || c.on(r, plugin.GuardName) != nil || c.on(r, plugin.TriggerName) != nil {
 			continue
 		}
-		guard, guarded := c.guardsOf(r.service)
-		if guard == nil {
+		ours, guarded := c.inFrontOf(r.service)
+		if ours == nil {
 			continue
 		}
-		api, _ := guard.values["api_path"].(string)
+		api, _ := ours.values["api_path"].(string)
 		if api == "" {
 			api = "/api"
 		}
 		if request := throughTo(r, api, guarded); request != "" {
 			at := orNode(in(r.node, "paths"), r.node)
 			c.find(codeUnguarded, placeOf(r.file, at), "route "+r.name, "paths",
-				fmt.Sprintf("route %s leads to the server of %s, and prefect-guard doesn't run on it: %s reaches Prefect's API", r.name, guard.entity(), request), "")
+				fmt.Sprintf("route %s leads to the server of %s, and prefect-guard doesn't run on it: %s reaches Prefect's API", r.name, ours.entity(), request), "")
 		}
 	}
 }
 
-// guardsOf is a guard in front of the same server, and the paths of all routes
-// that are guarded there.
-func (c *checker) guardsOf(s *service) (guard *pluginEntity, paths []string) {
+// inFrontOf is a guard or a trigger of ours that calls the same server, and the
+// paths of all routes that are guarded there. A service of a guarded route is
+// Prefect, wherever it is.
+func (c *checker) inFrontOf(s *service) (ours *pluginEntity, guarded []string) {
 	for _, r := range c.routes {
+		if p := c.on(r, plugin.TriggerName); p != nil && ours == nil && sameServer(s.host, apiOf(p)) {
+			ours = p
+		}
 		p := c.on(r, plugin.GuardName)
-		if p == nil || p.opaque || r.service == nil || !(r.service == s || sameServer(s.host, r.service.host) || sameServer(s.host, apiOf(p))) {
+		if p == nil || r.service == nil || r.service != s && !sameServer(s.host, r.service.host) && !sameServer(s.host, apiOf(p)) {
 			continue
 		}
-		guard = p
-		paths = append(paths, r.paths...)
+		ours = p
+		guarded = append(guarded, r.paths...)
 	}
-	return guard, paths
+	return ours, guarded
 }
 
 // apiOf is the host of Prefect's API, with its port; empty: not known.
-func apiOf(guard *pluginEntity) string {
-	prefect, _ := guard.values["prefect"].(map[string]any)
+func apiOf(p *pluginEntity) string {
+	prefect, _ := p.values["prefect"].(map[string]any)
 	api, _ := prefect["api_url"].(string)
 	if u, err := url.Parse(api); err == nil && !strings.Contains(u.Host, unknownHost) {
 		return u.Host
