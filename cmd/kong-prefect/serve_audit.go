@@ -16,8 +16,10 @@ import (
 
 const (
 	// followAgain is when what follows the audit is begun again after an error
-	// (a full disk, a file that can't be read): each knows its place.
-	followAgain = 10 * time.Second
+	// (a full disk, a file that can't be read): each knows its place. It may
+	// read the whole log for that, so it waits twice as long each time.
+	followAgain  = 10 * time.Second
+	followAtMost = 10 * time.Minute
 	// followEnd bounds how long it may take to end: standard output may be
 	// blocked.
 	followEnd = 5 * time.Second
@@ -81,6 +83,7 @@ func keepFollowing(ctx context.Context, log *slog.Logger, what string, after tim
 		case <-ctx.Done():
 			return
 		case <-time.After(after):
+			after = min(2*after, followAtMost)
 		}
 	}
 }
