@@ -211,6 +211,7 @@ func TestTornRecordIsToldOf(t *testing.T) {
 	require.NoError(t, current.Close())
 
 	report := verify(t, dir, k)
+	require.Zero(t, report.Unsigned())
 	require.Empty(t, report.Defects, "a killed process is no defect")
 	require.Equal(t, 19, report.TornBytes)
 	require.Equal(t, uint64(5), report.Last)
@@ -258,4 +259,22 @@ func TestLongNamesAndParametersFitIntoARecord(t *testing.T) {
 	require.Equal(t, map[string]any{"short": "s"}, e.Parameters)
 	require.Contains(t, e.Detail, `"long" is too long`)
 	require.NoError(t, open(t, audit.Options{Dir: t.TempDir(), Signer: newKeys(t)}).Append(t.Context(), e, true))
+}
+
+// What no checkpoint covers yet is counted, for whoever reads "nothing is missing".
+func TestVerifyCountsWhatIsNotSignedYet(t *testing.T) {
+	t.Parallel()
+	dir, k := t.TempDir(), newKeys(t)
+	log := open(t, audit.Options{Dir: dir, Signer: k})
+	for i := range 3 {
+		require.NoError(t, log.Append(t.Context(), event(i), true))
+	}
+	require.Equal(t, uint64(3), verify(t, dir, k).Unsigned())
+	evidence, err := audit.Collect(dir, time.Time{}, time.Time{}, verify(t, dir, k))
+	require.NoError(t, err)
+	var page strings.Builder
+	require.NoError(t, evidence.WriteHTML(&page))
+	require.Contains(t, page.String(), "the last over record 1; the 3 behind it are chained, and not signed yet.")
+	require.NoError(t, log.Close())
+	require.Zero(t, verify(t, dir, k).Unsigned())
 }

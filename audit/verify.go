@@ -58,6 +58,17 @@ type Report struct {
 	Defects   []Defect `json:"defects"`
 }
 
+// Unsigned counts the records behind the last good checkpoint: they are chained,
+// and who can write to the folder could have made them.
+func (r Report) Unsigned() uint64 {
+	if signed := r.Signed + 1; r.Checkpoints > 0 && r.Last > signed { // the checkpoint itself
+		return r.Last - signed
+	} else if r.Checkpoints == 0 {
+		return r.Records
+	}
+	return 0
+}
+
 // Defect is one thing wrong with the log, and where.
 type Defect struct {
 	Code string `json:"code"`

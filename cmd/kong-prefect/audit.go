@@ -108,7 +108,11 @@ func tellProof(out io.Writer, r audit.Report) error {
 	t := screenOf(out).table()
 	t.row("records", r.Records, fmt.Sprintf("(%d to %d, %d files)", r.First, r.Last, r.Files))
 	t.row("time", r.From.Format(time.RFC3339), "to "+r.To.Format(time.RFC3339))
-	t.row("checkpoints", r.Checkpoints, fmt.Sprintf("signed up to record %d", r.Signed))
+	signed := fmt.Sprintf("signed up to record %d", r.Signed)
+	if n := r.Unsigned(); n > 0 {
+		signed += fmt.Sprintf("; %d behind it are chained, and not signed yet", n)
+	}
+	t.row("checkpoints", r.Checkpoints, signed)
 	if r.TornBytes > 0 {
 		t.row("torn", fmt.Sprintf("%d B", r.TornBytes), "of a record that a killed process was writing")
 	}
