@@ -99,4 +99,9 @@ func TestAnswersWait(t *testing.T) {
 	require.Equal(t, http.StatusCreated, s.status, "the route allows no wait")
 	_, total := server.Subscriptions()
 	require.Equal(t, 1, total, "one subscription for all of them")
+
+	p.waiters.Store(maxWaiters)
+	s, body = answer(h, "wait=30", start(h), true)
+	require.Equal(t, http.StatusAccepted, s.status, "more than may wait are answered at once")
+	require.Equal(t, "SCHEDULED", body.State.Type)
 }
