@@ -167,6 +167,12 @@ func schemeOf(authorization []string) string {
 	return scheme
 }
 
+// resembles tells that a header is the token's in another spelling, in which no
+// token is looked for and which an upstream may take for it.
+func (a *arrivals) resembles(name string) bool {
+	return a.locator.Header != "" && name != a.locator.Header && fold(name) == a.locator.Header
+}
+
 // hide takes the token away from the request to the upstream.
 func (a *arrivals) hide(e *pluginserver.Event, headers []pluginserver.Header, source string) {
 	if source != "cookie" {

@@ -214,7 +214,7 @@ func (h *identity) admit(e *pluginserver.Event, headers []pluginserver.Header, r
 		return &Problem{Code: CodeClaimsInvalid, Cause: err}
 	}
 	for _, hd := range headers {
-		if h.headers.spoofable(hd.Name) {
+		if h.headers.spoofable(hd.Name) || h.arrivals.resembles(hd.Name) {
 			e.ClearHeader(hd.Name)
 		}
 	}

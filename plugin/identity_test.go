@@ -232,6 +232,24 @@ func TestHideCredentials(t *testing.T) {
 	}
 }
 
+// Many servers read underscores as dashes: what a client sends beside the token, under another spelling of its header,
+// must not reach the upstream in its place.
+func TestOtherSpellingsOfTheTokensHeaderDoNotPass(t *testing.T) {
+	t.Parallel()
+	for _, hide := range []string{"true", "false"} {
+		r := newRig(t, `}],"hide_credentials":`+hide+`,"token_header":"X-Proxy-Assertion"`)
+		saw := r.access(kongRequest{headers: map[string][]string{
+			"x-proxy-assertion": {r.issuer.Mint(t, nil)}, "x_proxy_assertion": {"forged"}, "x_proxy-assertion": {"forged"}, "x-proxy": {"stays"},
+		}})
+		require.Nil(t, saw.exit)
+		want := []string{"x_proxy_assertion", "x_proxy-assertion"}
+		if hide == "true" {
+			want = append(want, "x-proxy-assertion")
+		}
+		require.ElementsMatch(t, want, saw.cleared)
+	}
+}
+
 // An upstream verifies the assertion with an ordinary library and the keys
 // that the plugin publishes.
 func TestAssertion(t *testing.T) {
