@@ -9,6 +9,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/kong-prefect/kong-prefect/kongyml"
+	"github.com/kong-prefect/kong-prefect/kongyml/node"
 	"github.com/kong-prefect/kong-prefect/plugin"
 )
 
@@ -41,31 +43,47 @@ type checker struct {
 // DB-less files and manifests of Kong's ingress controller. It changes nothing
 // anywhere.
 func Check(ctx context.Context, files []File, o Options) Report {
-	c := &checker{options: o, schemas: map[string]*field{}}
+	c := &checker{options: o, schemas: map[string]*field{}, gateway: gateway{
+		whose: map[*kongyml.Plugin]*pluginEntity{}, running: map[*kongyml.Route][]*pluginEntity{}, methodsAt: map[*kongyml.Route]*yaml.Node{},
+	}}
 	c.report = Report{Findings: []Finding{}, NotChecked: []NotChecked{}, Asked: []string{}, Files: len(files)}
 	for _, name := range plugin.Names() {
 		c.schemas[name] = schemaOf(name)
 	}
-	var manifests []document
-	for _, f := range files {
-		for _, d := range c.parse(f) {
-			if isManifest(d.root) {
-				manifests = append(manifests, d)
-			} else {
-				c.readDeck(d)
-			}
-		}
-	}
-	c.readManifests(manifests)
+	c.read(files)
 	defer c.close()
 	c.compile()
 	c.rules()
 	if !o.Offline {
 		c.ask(ctx)
 	}
-	c.report.Routes = len(c.routes)
+	c.report.Routes = len(c.file.Routes)
 	c.report.order()
 	return c.report
+}
+
+// read takes the files' documents, each as what it is.
+func (c *checker) read(files []File) {
+	var deck, manifests []kongyml.Document
+	for _, f := range files {
+		documents, problems := kongyml.Parse(f.Name, f.Data)
+		if c.tell(problems); len(documents)+len(problems) == 0 {
+			c.find(codeFormat, Place{f.Name, 1, 1}, "", "", "the file is empty", "")
+		}
+		first := true
+		for _, d := range documents {
+			switch {
+			case isManifest(d.Root):
+				manifests = append(manifests, d)
+			case first:
+				deck, first = append(deck, d), false
+			default:
+				c.find(codeDocumentUnread, placeOf(d.File, d.Root), "", "", "this is a further document of the file, and Kong reads the first alone", "")
+			}
+		}
+	}
+	c.readDeck(deck)
+	c.readManifests(manifests)
 }
 
 func (c *checker) close() {
@@ -155,7 +173,7 @@ func (c *checker) tellCompiled(p *pluginEntity) {
 	}
 	for _, advice := range p.exam.Advice {
 		field := advice.Field
-		if in(p.nodeOf(field), "subjects") != nil {
+		if node.In(p.nodeOf(field), "subjects") != nil {
 			field += ".subjects"
 		}
 		c.findIn(p, codeRoleForPerson, nil, field, advice.Text, "")
@@ -167,12 +185,12 @@ func (c *checker) tellCompiled(p *pluginEntity) {
 
 // nodeOf is the value of a field of the configuration.
 func (p *pluginEntity) nodeOf(field string) *yaml.Node {
-	n := target(p.config)
+	n := node.Target(p.config)
 	for _, step := range strings.Split(field, ".") {
 		name, index, indexed := strings.Cut(strings.TrimSuffix(step, "]"), "[")
-		if n = in(n, name); indexed {
-			if list := items(n); atoi(index) >= 1 && atoi(index) <= len(list) {
-				n = target(list[atoi(index)-1])
+		if n = node.In(n, name); indexed {
+			if list := node.Items(n); atoi(index) >= 1 && atoi(index) <= len(list) {
+				n = node.Target(list[atoi(index)-1])
 			}
 		}
 	}
@@ -191,6 +209,10 @@ func within(inner, outer string) bool {
 	rest, ok := strings.CutPrefix(inner, outer)
 	return ok && (outer == "" || strings.HasPrefix(rest, ".") || strings.HasPrefix(rest, "["))
 }
+
+func placeOf(file string, n *yaml.Node) Place { return Place{file, n.Line, n.Column} }
+
+func quote(s string) string { return strconv.Quote(s) }
 
 func itoa(n int) string { return strconv.Itoa(n) }
 

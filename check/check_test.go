@@ -70,7 +70,7 @@ func TestGood(t *testing.T) {
 		notChecked      []string
 	}{
 		"deck-features": {4, 4, nil},
-		"manifests":     {3, 2, []string{"its configuration is in a Secret (configFrom)"}},
+		"manifests":     {3, 2, []string{"prefect-guard on route HTTPRoute other/prefect: its configuration is in a Secret (configFrom)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			data, err := os.ReadFile("testdata/good/" + name + ".yml")
@@ -81,7 +81,7 @@ func TestGood(t *testing.T) {
 			require.Equal(t, want.routes, report.Routes)
 			var why []string
 			for _, n := range report.NotChecked {
-				why = append(why, n.Why)
+				why = append(why, n.Entity+": "+n.Why)
 			}
 			require.Equal(t, want.notChecked, why)
 		})
@@ -111,4 +111,23 @@ func TestValuesOfTheEnvironment(t *testing.T) {
 	}, have, "%+v", report.Findings)
 	require.NotContains(t, fmt.Sprint(report), "letmein")
 	require.NotContains(t, fmt.Sprint(report), "plain.example.com")
+}
+
+// TestFilesInAnyOrder holds that what one file names may be in another, before
+// or after it, and that a variable that is set and empty is a value.
+func TestFilesInAnyOrder(t *testing.T) {
+	t.Parallel()
+	files := []check.File{
+		{Name: "a.yml", Data: []byte(`{_format_version: "3.0", plugins: [{name: prefect-identity, route: r, config: {issuers: [{issuer: "{vault://env/issuer}", audiences: [a]}]}}]}`)},
+		{Name: "b.yml", Data: []byte(`{_format_version: "3.0", routes: [{name: r, service: s, paths: [/]}]}`)},
+		{Name: "c.yml", Data: []byte(`{_format_version: "3.0", services: [{name: s, host: h}]}`)},
+	}
+	for range files {
+		files = append(files[1:], files[0])
+		report := check.Check(t.Context(), files, check.Options{Offline: true})
+		require.Empty(t, report.Findings)
+	}
+	report := check.Check(t.Context(), files, check.Options{Offline: true, Env: func(name string) (string, bool) { return "", name == "ISSUER" }})
+	require.Len(t, report.Findings, 1)
+	require.Equal(t, "plugins[1].config.issuers[1].issuer", report.Findings[0].Field)
 }

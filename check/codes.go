@@ -14,6 +14,7 @@ const (
 	codeYAML             = "yaml_invalid"
 	codeKeyRepeated      = "key_repeated"
 	codeFormat           = "format_version"
+	codeDocumentUnread   = "document_unread"
 	codeFieldUnknown     = "field_unknown"
 	codeFieldMissing     = "field_missing"
 	codeFieldType        = "field_type"
@@ -76,6 +77,7 @@ var codes = map[string]kind{
 	codeYAML:             {Error, "The file can't be read as YAML. What stands behind the place isn't checked.", "Mend the syntax: indentation, a colon, a quote that isn't closed."},
 	codeKeyRepeated:      {Error, "A key stands twice in one mapping.", "Take one of the two away."},
 	codeFormat:           {Error, "_format_version is missing or unknown, or the file is no configuration of Kong's.", `Begin the file with _format_version: "3.0".`},
+	codeDocumentUnread:   {Error, "A file has several documents, and Kong reads the first alone: nothing of this one counts.", "Put what it says into the first document."},
 	codeFieldUnknown:     {Error, "There is no such field. Kong refuses the whole file.", "Correct the name, or take the field away: docs/configuration.md has all fields."},
 	codeFieldMissing:     {Error, "A field that must be given isn't there.", "Give it: docs/configuration.md says what it means."},
 	codeFieldType:        {Error, "A value is of another type than its field.", "Write what docs/configuration.md names as the field's type; quote what is a text."},

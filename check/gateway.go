@@ -6,36 +6,21 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/kong-prefect/kong-prefect/kongyml"
+	"github.com/kong-prefect/kong-prefect/kongyml/node"
 	"github.com/kong-prefect/kong-prefect/plugin"
 )
 
 // gateway is what the files say together, whatever their form.
 type gateway struct {
-	services  []*service
-	routes    []*route
-	consumers []consumer
-	plugins   []*pluginEntity
-	// partial: the files say themselves that there is more elsewhere.
-	partial bool
+	file    *kongyml.File
+	plugins []*pluginEntity
+	// whose are the file's plugins, and running those that count on a route.
+	whose   map[*kongyml.Plugin]*pluginEntity
+	running map[*kongyml.Route][]*pluginEntity
+	// methodsAt is where a manifest has a route's methods.
+	methodsAt map[*kongyml.Route]*yaml.Node
 }
-
-type service struct {
-	name, file string
-	node       *yaml.Node
-	host, path string // empty: not known
-}
-
-type route struct {
-	name, file string
-	node       *yaml.Node
-	service    *service // nil: none that is known
-	paths      []string // as Kong's routes have them: those with "~" are expressions
-	methods    []string // empty: all
-	methodsAt  *yaml.Node
-	stripPath  bool
-}
-
-type consumer struct{ username, id, customID string }
 
 // pluginEntity is one configuration of a plugin.
 type pluginEntity struct {
@@ -46,15 +31,13 @@ type pluginEntity struct {
 	nameNode *yaml.Node
 	config   *yaml.Node // nil: none
 	at       *yaml.Node // where config begins
+	manifest bool       // of the ingress controller
 	// opaque: the configuration is where nobody can look.
 	opaque bool
-
-	// Where it applies. None of the three: everywhere.
-	routes   []*route
-	services []*service
-	consumer string
-	// unplaced: that isn't in the files.
-	unplaced bool
+	// places are where it applies: several for an object that others name, as
+	// the ingress controller makes a plugin of each. None: that isn't in the
+	// files.
+	places []*kongyml.Plugin
 
 	reading *reading
 	values  map[string]any
@@ -63,27 +46,41 @@ type pluginEntity struct {
 
 func (p *pluginEntity) ours() bool { return slices.Contains(plugin.Names(), p.name) }
 
+// unplaced tells whether it isn't known where it applies.
+func (p *pluginEntity) unplaced() bool {
+	return !slices.ContainsFunc(p.places, func(at *kongyml.Plugin) bool { return !at.Unplaced })
+}
+
 func (p *pluginEntity) everywhere() bool {
-	return len(p.routes)+len(p.services) == 0 && p.consumer == "" && !p.unplaced
+	return slices.ContainsFunc(p.places, func(at *kongyml.Plugin) bool {
+		return at.Route == nil && at.Service == nil && at.Consumer == "" && !at.Unplaced
+	})
+}
+
+func (p *pluginEntity) ofConsumer() bool {
+	return slices.ContainsFunc(p.places, func(at *kongyml.Plugin) bool { return at.Consumer != "" })
 }
 
 // entity is how people call it.
 func (p *pluginEntity) entity() string {
-	var names []string
-	for _, r := range p.routes {
-		names = append(names, "route "+r.name)
+	var routes, services, consumers []string
+	for _, at := range p.places {
+		if at.Route != nil {
+			routes = append(routes, "route "+at.Route.Name)
+		}
+		if at.Service != nil {
+			services = append(services, "service "+at.Service.Name)
+		}
+		if at.Consumer != "" {
+			consumers = append(consumers, "consumer "+at.Consumer)
+		}
 	}
-	for _, s := range p.services {
-		names = append(names, "service "+s.name)
-	}
-	if p.consumer != "" {
-		names = append(names, "consumer "+p.consumer)
-	}
+	names := slices.Concat(routes, services, consumers)
 	if len(names) > 3 {
 		names = append(names[:3], "others")
 	}
 	if len(names) == 0 {
-		if p.unplaced {
+		if p.unplaced() {
 			return p.name
 		}
 		return p.name + " for every route"
@@ -91,80 +88,62 @@ func (p *pluginEntity) entity() string {
 	return p.name + " on " + strings.Join(names, ", ")
 }
 
-// on gives the configuration of a plugin that counts on a route: the most
-// specific; Kong merges nothing. What is on consumers counts for them alone.
-// Source: Kong's documentation, "Plugin precedence".
-func (g *gateway) on(r *route, name string) *pluginEntity {
-	var best *pluginEntity
-	weight := -1
-	for _, p := range g.plugins {
-		if p.name != name || p.unplaced {
-			continue
-		}
-		if w, here := p.weight(r); here && w > weight {
-			best, weight = p, w
-		}
+// add takes a plugin to the others.
+func (g *gateway) add(p *pluginEntity) {
+	g.plugins = append(g.plugins, p)
+	for _, at := range p.places {
+		g.whose[at] = p
 	}
-	return best
 }
 
-// weight is how specific a plugin is on a route. Kong wants the route and the
-// service that an entity names; the ingress controller makes an entity of each
-// place that an object has.
-func (p *pluginEntity) weight(r *route) (w int, here bool) {
-	onRoute, onService := slices.Contains(p.routes, r), r.service != nil && slices.Contains(p.services, r.service)
-	switch {
-	case isManifest(p.node) && onRoute:
-		return 2, true
-	case isManifest(p.node) && onService:
-		return 1, true
-	case p.consumer != "":
-		return 0, false
-	case isManifest(p.node):
-		return 0, len(p.routes)+len(p.services) == 0
-	}
-	if len(p.routes) > 0 {
-		w += 2
-	}
-	if len(p.services) > 0 {
-		w++
-	}
-	return w, (len(p.routes) == 0 || onRoute) && (len(p.services) == 0 || onService)
-}
-
-// names are the plugins that run on a route.
-func (g *gateway) names(r *route) (list []string) {
-	for _, p := range g.plugins {
-		if !slices.Contains(list, p.name) && g.on(r, p.name) != nil {
-			list = append(list, p.name)
+// runningOn are the plugins on a route, each with the configuration that
+// counts there. All files are read by then.
+func (g *gateway) runningOn(r *kongyml.Route) []*pluginEntity {
+	list, known := g.running[r]
+	if !known {
+		for _, at := range g.file.PluginsOf(r) {
+			if p := g.whose[at]; p != nil { // one of a misspelled name is nobody's
+				list = append(list, p)
+			}
 		}
+		g.running[r] = list
 	}
 	return list
+}
+
+// on gives the configuration of a plugin that counts on a route; nil: none.
+func (g *gateway) on(r *kongyml.Route, name string) *pluginEntity {
+	for _, p := range g.runningOn(r) {
+		if p.name == name {
+			return p
+		}
+	}
+	return nil
 }
 
 // nodeAt finds where a field of a configuration stands, or what there is of
 // the way to it: a scalar itself, of anything else its name.
 func (p *pluginEntity) nodeAt(field string) *yaml.Node {
-	at, n := p.at, target(p.config)
+	at, n := p.at, node.Target(p.config)
 	if field == "" {
 		return at
 	}
 	for _, step := range strings.Split(field, ".") {
 		name, index, indexed := strings.Cut(strings.TrimSuffix(step, "]"), "[")
-		m := find(n, name)
-		if m.key == nil {
+		m := node.Find(n, name)
+		if m.Key == nil {
 			return at
 		}
-		at, n = m.key, target(m.value)
+		at, n = m.Key, node.Target(m.Value)
 		if !indexed {
 			continue
 		}
-		list := items(n)
+		list := node.Items(n)
 		i := atoi(index) - 1
 		if i < 0 || i >= len(list) {
 			return at
 		}
-		at, n = list[i], target(list[i])
+		at, n = list[i], node.Target(list[i])
 	}
 	if n.Kind == yaml.ScalarNode && n.Tag != unknownTag {
 		return n

@@ -1,11 +1,13 @@
 package check
 
 import (
-	"fmt"
-	"slices"
+	"cmp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/kong-prefect/kong-prefect/kongyml"
+	"github.com/kong-prefect/kong-prefect/kongyml/node"
 )
 
 // How Kong's ingress controller says which plugin is where.
@@ -18,35 +20,36 @@ const (
 )
 
 func isManifest(n *yaml.Node) bool {
-	return find(n, "apiVersion").key != nil && find(n, "kind").key != nil
+	return node.Find(n, "apiVersion").Key != nil && node.Find(n, "kind").Key != nil
 }
 
 // manifest is one object of Kubernetes'.
 type manifest struct {
-	document
+	kongyml.Document
 	kind, namespace, name string
 }
 
 func (m manifest) String() string { return m.kind + " " + m.namespace + "/" + m.name }
 
-func (m manifest) annotation(name string) member {
-	return find(in(m.root, "metadata", "annotations"), name)
+func (m manifest) annotation(name string) node.Member {
+	return node.Find(node.In(m.Root, "metadata", "annotations"), name)
 }
 
 // readManifests takes what the objects say of the gateway, all of them
 // together: each may name others.
-func (c *checker) readManifests(documents []document) {
+func (c *checker) readManifests(documents []kongyml.Document) {
 	var all []manifest
 	for _, d := range documents {
-		for _, one := range append(items(in(d.root, "items")), d.root) {
-			m := manifest{document{d.file, one}, text(in(one, "kind")), text(in(one, "metadata", "namespace")), text(in(one, "metadata", "name"))}
-			if m.namespace == "" {
-				m.namespace = "default"
-			}
-			all = append(all, m)
+		for _, one := range append(node.Items(node.In(d.Root, "items")), d.Root) {
+			all = append(all, manifest{
+				Document:  kongyml.Document{File: d.File, Root: one},
+				kind:      node.Text(node.In(one, "kind")),
+				namespace: cmp.Or(node.Text(node.In(one, "metadata", "namespace")), "default"),
+				name:      node.Text(node.In(one, "metadata", "name")),
+			})
 		}
 	}
-	k := &kubernetes{checker: c, plugins: map[string]*pluginEntity{}, services: map[string]*service{}}
+	k := &kubernetes{checker: c, plugins: map[string]*pluginEntity{}, services: map[string]*kongyml.Service{}}
 	for _, m := range all {
 		switch m.kind {
 		case "KongPlugin", "KongClusterPlugin":
@@ -55,7 +58,7 @@ func (c *checker) readManifests(documents []document) {
 	}
 	for _, m := range all {
 		if m.kind == "Service" {
-			k.attach(m, func(p *pluginEntity) { p.services = append(p.services, k.service(m.namespace, m.name)) })
+			k.attach(m, kongyml.Plugin{Service: k.service(m.namespace, m.name)})
 		}
 	}
 	for _, m := range all {
@@ -65,15 +68,19 @@ func (c *checker) readManifests(documents []document) {
 		case "HTTPRoute", "GRPCRoute":
 			k.gatewayRoute(m)
 		case "KongConsumer", "KongConsumerGroup":
-			c.consumers = append(c.consumers, consumer{username: text(in(m.root, "username")), customID: text(in(m.root, "custom_id"))})
-			k.attach(m, func(p *pluginEntity) { p.consumer = m.name })
+			c.file.Consumers = append(c.file.Consumers, kongyml.Consumer{Username: node.Text(node.In(m.Root, "username")), CustomID: node.Text(node.In(m.Root, "custom_id"))})
+			k.attach(m, kongyml.Plugin{Consumer: m.name})
 		}
 	}
-	for _, m := range all {
-		if p := k.plugins[keyOf(m.kind, m.namespace, m.name)]; p != nil && !k.global(m) {
-			if p.unplaced = len(p.routes)+len(p.services) == 0 && p.consumer == ""; p.unplaced && p.ours() {
-				c.notChecked(p, "", "no object in these files names it in "+pluginsAnnotation+", so which routes it is on isn't known")
-			}
+	for _, p := range c.plugins {
+		if !p.manifest || !p.ours() {
+			continue
+		}
+		if p.opaque {
+			c.notChecked(p, "", "its configuration is in a Secret (configFrom)")
+		}
+		if p.unplaced() {
+			c.notChecked(p, "", "no object in these files names it in "+pluginsAnnotation+", so which routes it is on isn't known")
 		}
 	}
 }
@@ -82,7 +89,7 @@ func (c *checker) readManifests(documents []document) {
 type kubernetes struct {
 	*checker
 	plugins  map[string]*pluginEntity
-	services map[string]*service
+	services map[string]*kongyml.Service
 }
 
 func keyOf(kind, namespace, name string) string {
@@ -93,41 +100,49 @@ func keyOf(kind, namespace, name string) string {
 }
 
 func (k *kubernetes) global(m manifest) bool {
-	return m.kind == "KongClusterPlugin" && text(in(m.root, "metadata", "labels", globalLabel)) == "true"
+	return m.kind == "KongClusterPlugin" && node.Text(node.In(m.Root, "metadata", "labels", globalLabel)) == "true"
 }
 
 func (k *kubernetes) plugin(m manifest) {
-	name := find(m.root, "plugin")
-	if name.key == nil {
+	name := node.Find(m.Root, "plugin")
+	if name.Key == nil {
 		return // the API server refuses it
 	}
-	p := &pluginEntity{name: text(name.value), file: m.file, node: m.root, nameNode: target(name.value), at: target(name.value)}
+	p := &pluginEntity{name: node.Text(name.Value), file: m.File, manifest: true, node: m.Root, nameNode: node.Target(name.Value), at: node.Target(name.Value)}
 	if near := nearPlugin(p.name); near != "" {
-		k.find(codePluginUnknown, placeOf(m.file, p.nameNode), m.String(), "plugin", "there is no plugin "+quote(p.name)+near, "")
+		k.find(codePluginUnknown, placeOf(m.File, p.nameNode), m.String(), "plugin", "there is no plugin "+quote(p.name)+near, "")
 		return
 	}
-	if text(in(m.root, "disabled")) == "true" {
+	if node.Text(node.In(m.Root, "disabled")) == "true" {
 		return
 	}
-	if config := find(m.root, "config"); config.key != nil {
-		p.config, p.at = config.value, config.key
+	if config := node.Find(m.Root, "config"); config.Key != nil {
+		p.config, p.at = config.Value, config.Key
 	}
-	if from := find(m.root, "configFrom"); from.key != nil {
-		p.opaque, p.at = true, from.key
-		if p.ours() {
-			k.notChecked(p, "", "its configuration is in a Secret (configFrom)")
-		}
+	if from := node.Find(m.Root, "configFrom"); from.Key != nil {
+		p.opaque, p.at = true, from.Key
 	}
-	for _, patch := range items(in(m.root, "configPatches")) {
-		path := strings.Split(strings.TrimPrefix(text(in(patch, "path")), "/"), "/")
-		at := target(find(patch, "path").value)
+	for _, patch := range node.Items(node.In(m.Root, "configPatches")) {
+		path := strings.Split(strings.TrimPrefix(node.Text(node.In(patch, "path")), "/"), "/")
+		at := node.Target(node.Find(patch, "path").Value)
 		if at == nil {
 			continue
 		}
 		p.config = graft(p.config, path, &yaml.Node{Kind: yaml.ScalarNode, Tag: unknownTag, Value: "a Secret", Line: at.Line, Column: at.Column})
 	}
 	k.plugins[keyOf(m.kind, m.namespace, m.name)] = p
-	k.checker.plugins = append(k.checker.plugins, p)
+	k.add(p)
+	if k.global(m) {
+		k.put(p, kongyml.Plugin{})
+	}
+}
+
+// put gives a plugin one more place.
+func (k *kubernetes) put(p *pluginEntity, at kongyml.Plugin) {
+	at.Name = p.name
+	p.places = append(p.places, &at)
+	k.whose[&at] = p
+	k.file.Plugins = append(k.file.Plugins, &at)
 }
 
 // graft gives a configuration with a value set below it.
@@ -135,115 +150,50 @@ func graft(config *yaml.Node, path []string, value *yaml.Node) *yaml.Node {
 	made := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: value.Line, Column: value.Column}
 	below := value
 	if len(path) > 1 {
-		below = graft(find(config, path[0]).value, path[1:], value)
+		below = graft(node.Find(config, path[0]).Value, path[1:], value)
 	}
 	made.Content = []*yaml.Node{{Kind: yaml.ScalarNode, Tag: "!!str", Value: path[0], Line: value.Line, Column: value.Column}, below}
-	for _, m := range members(config) {
-		if m.key.Value == path[0] {
-			made.Content[0] = m.key
+	for _, m := range node.Members(config) {
+		if m.Key.Value == path[0] {
+			made.Content[0] = m.Key
 		} else {
-			made.Content = append(made.Content, m.key, m.value)
+			made.Content = append(made.Content, m.Key, m.Value)
 		}
 	}
 	return made
 }
 
 // attach puts the plugins that an object names where it is.
-func (k *kubernetes) attach(m manifest, put func(*pluginEntity)) {
+func (k *kubernetes) attach(m manifest, at kongyml.Plugin) {
 	annotation := m.annotation(pluginsAnnotation)
-	for name := range strings.SplitSeq(text(annotation.value), ",") {
+	for name := range strings.SplitSeq(node.Text(annotation.Value), ",") {
 		if name = strings.TrimSpace(name); name != "" {
-			k.attachNamed(m, name, annotation.value, "metadata.annotations."+pluginsAnnotation, put)
+			k.attachNamed(m, name, annotation.Value, "metadata.annotations."+pluginsAnnotation, at)
 		}
 	}
 }
 
 // attachNamed: the object's namespace counts before the cluster, and another
 // namespace is named with a colon.
-func (k *kubernetes) attachNamed(m manifest, name string, at *yaml.Node, field string, put func(*pluginEntity)) {
+func (k *kubernetes) attachNamed(m manifest, name string, named *yaml.Node, field string, at kongyml.Plugin) {
 	namespace, local, elsewhere := strings.Cut(name, ":")
 	if !elsewhere {
 		namespace, local = m.namespace, name
 	}
 	for _, key := range []string{keyOf("KongPlugin", namespace, local), keyOf("KongClusterPlugin", "", local)} {
 		if p := k.plugins[key]; p != nil {
-			put(p)
+			k.put(p, at)
 			return
 		}
 	}
-	k.find(codeReferenceUnknown, placeOf(m.file, at), m.String(), field, "there is no KongPlugin or KongClusterPlugin "+quote(name)+" in these files", "")
+	k.find(codeReferenceUnknown, placeOf(m.File, named), m.String(), field, "there is no KongPlugin or KongClusterPlugin "+quote(name)+" in these files", "")
 }
 
-func (k *kubernetes) service(namespace, name string) *service {
+func (k *kubernetes) service(namespace, name string) *kongyml.Service {
 	key := namespace + "/" + name
 	if k.services[key] == nil {
-		k.services[key] = &service{name: key}
-		k.checker.services = append(k.checker.services, k.services[key])
+		k.services[key] = &kongyml.Service{Name: key}
+		k.file.Services = append(k.file.Services, k.services[key])
 	}
 	return k.services[key]
-}
-
-// ingress makes one route of all rules that lead to one service.
-func (k *kubernetes) ingress(m manifest) {
-	paths := map[string][]string{}
-	var order []string
-	add := func(backend *yaml.Node, path string) {
-		name := text(in(backend, "service", "name"))
-		if !slices.Contains(order, name) {
-			order = append(order, name)
-		}
-		paths[name] = append(paths[name], strings.Replace(path, "/~", "~", 1))
-	}
-	if backend := in(m.root, "spec", "defaultBackend"); backend != nil {
-		add(backend, "/")
-	}
-	for _, rule := range items(in(m.root, "spec", "rules")) {
-		for _, p := range items(in(rule, "http", "paths")) {
-			add(in(p, "backend"), text(in(p, "path")))
-		}
-	}
-	for _, name := range order {
-		r := k.route(m, m.String(), k.service(m.namespace, name))
-		r.paths = paths[name]
-		k.attach(m, func(p *pluginEntity) { p.routes = append(p.routes, r) })
-	}
-}
-
-// gatewayRoute makes a route of each rule, which may have plugins of its own.
-func (k *kubernetes) gatewayRoute(m manifest) {
-	rules := items(in(m.root, "spec", "rules"))
-	for i, rule := range rules {
-		name := m.String()
-		if len(rules) > 1 {
-			name = fmt.Sprintf("%s rule %d", m, i+1)
-		}
-		var s *service
-		if backends := items(in(rule, "backendRefs")); len(backends) > 0 {
-			s = k.service(m.namespace, text(in(backends[0], "name")))
-		}
-		r := k.route(m, name, s)
-		for _, match := range items(in(rule, "matches")) {
-			path := text(in(match, "path", "value"))
-			if text(in(match, "path", "type")) == "RegularExpression" {
-				path = "~" + path
-			}
-			r.paths = append(r.paths, path)
-			if method := in(match, "method"); method != nil {
-				r.methods, r.methodsAt = append(r.methods, text(method)), method
-			}
-		}
-		put := func(p *pluginEntity) { p.routes = append(p.routes, r) }
-		k.attach(m, put)
-		for _, filter := range items(in(rule, "filters")) {
-			if ref := in(filter, "extensionRef"); text(in(ref, "kind")) == "KongPlugin" {
-				k.attachNamed(m, text(in(ref, "name")), in(ref, "name"), "spec.rules.filters.extensionRef.name", put)
-			}
-		}
-	}
-}
-
-func (k *kubernetes) route(m manifest, name string, s *service) *route {
-	r := &route{name: name, file: m.file, node: m.root, service: s, stripPath: text(m.annotation(stripAnnotation).value) == "true"}
-	k.routes = append(k.routes, r)
-	return r
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kong-prefect/kong-prefect/kongyml"
+	"github.com/kong-prefect/kong-prefect/kongyml/node"
 	"github.com/kong-prefect/kong-prefect/plugin"
 )
 
@@ -28,39 +30,37 @@ var afterTrigger = []string{
 // limiters count requests, by consumer unless they are told otherwise.
 var limiters = []string{"rate-limiting", "response-ratelimiting", "rate-limiting-advanced"}
 
-func (c *checker) ordering(r *route) {
-	for _, name := range c.names(r) {
-		p := c.on(r, name)
-		m := find(p.node, "ordering")
-		if m.key == nil || !p.ours() && !slices.ContainsFunc(plugin.Names(), func(ours string) bool { return mentions(p, ours) }) {
+func (c *checker) ordering(r *kongyml.Route) {
+	for _, p := range c.runningOn(r) {
+		m := node.Find(p.node, "ordering")
+		if m.Key == nil || !p.ours() && !slices.ContainsFunc(plugin.Names(), func(ours string) bool { return mentions(p, ours) }) {
 			continue
 		}
-		c.find(codeOrdering, placeOf(p.file, m.key), p.entity(), p.path+".ordering", "an order of its own is set for "+p.name, "")
+		c.find(codeOrdering, placeOf(p.file, m.Key), p.entity(), p.path+".ordering", "an order of its own is set for "+p.name, "")
 	}
 }
 
 // mentions tells whether a plugin's ordering names another.
 func mentions(p *pluginEntity, name string) bool {
 	for _, side := range []string{"before", "after"} {
-		if slices.Contains(texts(in(p.node, "ordering", side, "access")), name) {
+		if slices.Contains(node.Texts(node.In(p.node, "ordering", side, "access")), name) {
 			return true
 		}
 	}
 	return false
 }
 
-func (c *checker) otherAuthentications(r *route, id *pluginEntity) {
+func (c *checker) otherAuthentications(r *kongyml.Route, id *pluginEntity) {
 	if id == nil {
 		return
 	}
 	elsewhere := id.values["token_header"] != nil || id.values["token_cookie"] != nil
-	for _, name := range c.names(r) {
-		readsHeader, authenticates := authentications[name]
-		p := c.on(r, name)
-		if !authenticates || in(p.config, "anonymous") != nil {
+	for _, p := range c.runningOn(r) {
+		readsHeader, authenticates := authentications[p.name]
+		if !authenticates || node.In(p.config, "anonymous") != nil {
 			continue
 		}
-		what := fmt.Sprintf("on route %s a caller must satisfy %s and prefect-identity", r.name, name)
+		what := fmt.Sprintf("on route %s a caller must satisfy %s and prefect-identity", r.Name, p.name)
 		if readsHeader && !elsewhere {
 			what += ", and both read the Authorization header"
 		}
@@ -71,41 +71,41 @@ func (c *checker) otherAuthentications(r *route, id *pluginEntity) {
 var exits = regexp.MustCompile(`response\s*\.\s*(exit|error)|ngx\s*\.\s*(exit|redirect|say|print)`)
 
 // functions looks into Lua that runs before everything else.
-func (c *checker) functions(r *route, id *pluginEntity) {
+func (c *checker) functions(r *kongyml.Route, id *pluginEntity) {
 	p := c.on(r, "pre-function")
 	if p == nil || id == nil {
 		return
 	}
 	for _, phase := range []string{"rewrite", "access"} {
-		for _, code := range items(in(p.config, phase)) {
-			if exits.MatchString(text(code)) {
-				c.find(codeAnswersFirst, placeOf(p.file, target(code)), p.entity(), p.path+".config."+phase,
-					fmt.Sprintf("on route %s this code may answer before prefect-identity has looked at the caller", r.name), "")
+		for _, code := range node.Items(node.In(p.config, phase)) {
+			if exits.MatchString(node.Text(code)) {
+				c.find(codeAnswersFirst, placeOf(p.file, node.Target(code)), p.entity(), p.path+".config."+phase,
+					fmt.Sprintf("on route %s this code may answer before prefect-identity has looked at the caller", r.Name), "")
 			}
 		}
 	}
 }
 
 // acl compares what acl allows with the groups that prefect-identity leaves.
-func (c *checker) acl(r *route, id *pluginEntity) {
+func (c *checker) acl(r *kongyml.Route, id *pluginEntity) {
 	p := c.on(r, "acl")
 	if p == nil || id == nil || id.opaque || p.opaque || c.consumersOfKong(id) {
 		return
 	}
-	allow := in(p.config, "allow")
+	allow := node.In(p.config, "allow")
 	if allow == nil {
 		return
 	}
 	source, _ := id.values["authenticated_groups"].(string)
 	say := func(format string, args ...any) {
-		c.find(codeACLGroups, placeOf(p.file, find(p.config, "allow").key), p.entity(), p.path+".config.allow", fmt.Sprintf(format, args...), "")
+		c.find(codeACLGroups, placeOf(p.file, node.Find(p.config, "allow").Key), p.entity(), p.path+".config.allow", fmt.Sprintf(format, args...), "")
 	}
 	switch source {
 	case "none":
 		say("acl wants a group, and prefect-identity gives none (authenticated_groups: none)")
 	case "", "roles":
 		given, sure := rolesGiven(id)
-		allowed := texts(allow)
+		allowed := node.Texts(allow)
 		if sure && !slices.ContainsFunc(allowed, func(group string) bool { return slices.Contains(given, group) }) {
 			say("acl allows %s, and prefect-identity gives %s", strings.Join(allowed, ", "), orNone(given))
 		}
@@ -133,7 +133,7 @@ func (c *checker) anyMode(id *pluginEntity, is func(string) bool) bool {
 }
 
 // limits finds those that count by a consumer that nobody is.
-func (c *checker) limits(r *route, id *pluginEntity) {
+func (c *checker) limits(r *kongyml.Route, id *pluginEntity) {
 	if id == nil || id.opaque || c.anyMode(id, func(mode string) bool { return mode != "none" }) || len(records(id.values["issuers"])) == 0 {
 		return
 	}
@@ -142,30 +142,30 @@ func (c *checker) limits(r *route, id *pluginEntity) {
 		if p == nil || p.opaque {
 			continue
 		}
-		by := find(p.config, "limit_by")
-		if by.key == nil {
-			by = find(p.config, "identifier")
+		by := node.Find(p.config, "limit_by")
+		if by.Key == nil {
+			by = node.Find(p.config, "identifier")
 		}
-		if kind := text(by.value); kind == "" || kind == "consumer" || kind == "credential" {
+		if kind := node.Text(by.Value); kind == "" || kind == "consumer" || kind == "credential" {
 			at := p.nameNode
-			if by.key != nil {
-				at = target(by.value)
+			if by.Key != nil {
+				at = node.Target(by.Value)
 			}
 			c.find(codeCountsNobody, placeOf(p.file, at), p.entity(), p.path+".config.limit_by",
-				fmt.Sprintf("%s counts by consumer on route %s, and consumer.mode none makes nobody one", name, r.name), "")
+				fmt.Sprintf("%s counts by consumer on route %s, and consumer.mode none makes nobody one", name, r.Name), "")
 		}
 	}
 }
 
-func (c *checker) neverRun(r *route, trigger *pluginEntity) {
+func (c *checker) neverRun(r *kongyml.Route, trigger *pluginEntity) {
 	for _, name := range afterTrigger {
 		p := c.on(r, name)
 		if p == nil || p.everywhere() {
 			continue // what is there for all routes does its work on others
 		}
-		if name == "post-function" && in(p.config, "access") == nil {
+		if name == "post-function" && node.In(p.config, "access") == nil {
 			continue
 		}
-		c.findAt(p, codeNeverRuns, fmt.Sprintf("on route %s prefect-trigger has answered before %s does anything", r.name, name), "")
+		c.findAt(p, codeNeverRuns, fmt.Sprintf("on route %s prefect-trigger has answered before %s does anything", r.Name, name), "")
 	}
 }

@@ -6,12 +6,13 @@ import (
 	"strings"
 
 	"github.com/kong-prefect/kong-prefect/guard"
+	"github.com/kong-prefect/kong-prefect/kongyml"
 	"github.com/kong-prefect/kong-prefect/plugin"
 )
 
 // rolesOf compares the roles that a trigger or guard lets in with those that
 // the identity configuration of the route gives.
-func (c *checker) rolesOf(p, id *pluginEntity, r *route) {
+func (c *checker) rolesOf(p, id *pluginEntity, r *kongyml.Route) {
 	if p.opaque || id.opaque {
 		return
 	}
@@ -33,7 +34,7 @@ func (c *checker) rolesOf(p, id *pluginEntity, r *route) {
 	if len(wanted) > 0 && len(nobody) == len(wanted) && !anybody {
 		where := "the plugin"
 		if r != nil {
-			where = "route " + r.name
+			where = "route " + r.Name
 		}
 		c.findIn(p, codeRoleNobody, nil, nobody[0].field, fmt.Sprintf("nobody has %s, so %s refuses everybody; %s%s", listed(nobody), where, has, near(nobody, given)), "")
 		return

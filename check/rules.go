@@ -8,6 +8,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/kong-prefect/kong-prefect/kongyml"
+	"github.com/kong-prefect/kong-prefect/kongyml/node"
 	"github.com/kong-prefect/kong-prefect/plugin"
 )
 
@@ -17,7 +19,7 @@ func (c *checker) rules() {
 	c.repeatedPlugins()
 	for _, p := range c.plugins {
 		switch {
-		case p.name == plugin.IdentityName && p.consumer != "":
+		case p.name == plugin.IdentityName && p.ofConsumer():
 			c.findAt(p, codeIdentityOnConsumer, "who calls is known only after prefect-identity, so on a consumer it never runs", "")
 		case p.name == plugin.IdentityName:
 			c.anonymousConsumer(p)
@@ -27,17 +29,17 @@ func (c *checker) rules() {
 			c.findAt(p, codeGuardEverywhere, "Prefect's credential would go to the upstream of every route", "")
 		}
 	}
-	for _, r := range c.routes {
+	for _, r := range c.file.Routes {
 		c.route(r)
 	}
 	c.sideDoors()
-	if len(c.routes) == 0 {
+	if len(c.file.Routes) == 0 {
 		c.withoutRoutes()
 	}
 }
 
 // route looks at one route that our plugins concern.
-func (c *checker) route(r *route) {
+func (c *checker) route(r *kongyml.Route) {
 	id, trigger, guard := c.on(r, plugin.IdentityName), c.on(r, plugin.TriggerName), c.on(r, plugin.GuardName)
 	for _, p := range []*pluginEntity{trigger, guard} {
 		switch {
@@ -49,7 +51,7 @@ func (c *checker) route(r *route) {
 		}
 	}
 	if trigger != nil && guard != nil {
-		c.findAt(guard, codeTriggerAndGuard, fmt.Sprintf("on route %s prefect-trigger runs as well, and answers every request", r.name), "")
+		c.findAt(guard, codeTriggerAndGuard, fmt.Sprintf("on route %s prefect-trigger runs as well, and answers every request", r.Name), "")
 	}
 	if id == nil && trigger == nil && guard == nil {
 		return
@@ -70,9 +72,9 @@ func (c *checker) route(r *route) {
 	}
 }
 
-func (c *checker) identityMissing(p *pluginEntity, r *route) {
-	c.findAt(p, codeIdentityMissing, fmt.Sprintf("no prefect-identity reaches route %s, so nobody can be told who calls", r.name), "")
-	if isManifest(p.node) {
+func (c *checker) identityMissing(p *pluginEntity, r *kongyml.Route) {
+	c.findAt(p, codeIdentityMissing, fmt.Sprintf("no prefect-identity reaches route %s, so nobody can be told who calls", r.Name), "")
+	if p.manifest {
 		c.report.Findings[len(c.report.Findings)-1].Severity = Warning
 	}
 }
@@ -100,17 +102,11 @@ func (c *checker) only(name string) *pluginEntity {
 func (c *checker) repeatedPlugins() {
 	first := map[string]*pluginEntity{}
 	for _, p := range c.plugins {
-		if p.unplaced || isManifest(p.node) {
+		if p.unplaced() || p.manifest {
 			continue // which of two KongPlugins counts, the controller says
 		}
-		var where []string
-		for _, r := range p.routes {
-			where = append(where, fmt.Sprintf("route %p", r))
-		}
-		for _, s := range p.services {
-			where = append(where, fmt.Sprintf("service %p", s))
-		}
-		key := strings.Join(append(where, "consumer "+p.consumer, p.name, text(in(p.node, "instance_name"))), "\x00")
+		at := p.places[0]
+		key := strings.Join([]string{fmt.Sprintf("%p %p", at.Route, at.Service), at.Consumer, p.name, node.Text(node.In(p.node, "instance_name"))}, "\x00")
 		if before := first[key]; before != nil {
 			c.findAt(p, codePluginRepeated, fmt.Sprintf("%s is there already, in line %d", p.entity(), before.nameNode.Line), "")
 		} else {
@@ -121,28 +117,28 @@ func (c *checker) repeatedPlugins() {
 
 func (c *checker) anonymousConsumer(id *pluginEntity) {
 	name, _ := id.values["anonymous"].(string)
-	if name == "" || id.reading.unknown["anonymous"] != "" || c.partial {
+	if name == "" || id.reading.unknown["anonymous"] != "" || c.file.Partial {
 		return
 	}
-	if !slices.ContainsFunc(c.consumers, func(one consumer) bool { return one.username == name || one.id == name }) {
+	if !slices.ContainsFunc(c.file.Consumers, func(one kongyml.Consumer) bool { return one.Username == name || one.ID == name }) {
 		c.findIn(id, codeConsumerUnknown, nil, "anonymous", "there is no consumer "+quote(name)+" in these files", "")
 	}
 }
 
 // triggerPath compares the beginning of the route's paths with the trigger's.
-func (c *checker) triggerPath(r *route, trigger *pluginEntity) {
+func (c *checker) triggerPath(r *kongyml.Route, trigger *pluginEntity) {
 	template, _ := trigger.values["path"].(string)
-	if template == "" || len(r.paths) == 0 || trigger.reading.unknown["path"] != "" {
+	if template == "" || len(r.Paths) == 0 || trigger.reading.unknown["path"] != "" {
 		return
 	}
 	wanted := strings.Split(strings.Trim(template, "/"), "/")
-	for _, path := range r.paths {
+	for _, path := range r.Paths {
 		if strings.HasPrefix(path, "~") || beginsAlike(wanted, strings.Split(strings.Trim(path, "/"), "/")) {
 			return
 		}
 	}
 	c.findIn(trigger, codePathUnreachable, nil, "path",
-		fmt.Sprintf("route %s has the paths %s, and no request below them is of the form %s", r.name, strings.Join(r.paths, ", "), template), "")
+		fmt.Sprintf("route %s has the paths %s, and no request below them is of the form %s", r.Name, strings.Join(r.Paths, ", "), template), "")
 }
 
 func beginsAlike(template, path []string) bool {
@@ -159,10 +155,10 @@ func beginsAlike(template, path []string) bool {
 	return true
 }
 
-func (c *checker) methods(r *route, trigger *pluginEntity) {
-	if len(r.methods) > 0 && !slices.Contains(r.methods, "POST") {
-		c.find(codeMethodExcluded, placeOf(r.file, r.methodsAt), trigger.entity(), "methods",
-			fmt.Sprintf("route %s lets only %s through, and runs are started by POST", r.name, strings.Join(r.methods, ", ")), "")
+func (c *checker) methods(r *kongyml.Route, trigger *pluginEntity) {
+	if len(r.Methods) > 0 && !slices.Contains(r.Methods, "POST") {
+		c.find(codeMethodExcluded, placeOf(r.Position.File, orNode(c.methodsAt[r], node.In(r.Position.Node, "methods"))), trigger.entity(), "methods",
+			fmt.Sprintf("route %s lets only %s through, and runs are started by POST", r.Name, strings.Join(r.Methods, ", ")), "")
 	}
 }
 
@@ -174,22 +170,22 @@ func orNode(n, other *yaml.Node) *yaml.Node {
 }
 
 // guardPath finds a route that takes /api away before the guard looks for it.
-func (c *checker) guardPath(r *route, guard *pluginEntity) {
+func (c *checker) guardPath(r *kongyml.Route, guard *pluginEntity) {
 	api, _ := guard.values["api_path"].(string)
 	if api == "" {
 		api = "/api"
 	}
-	if !r.stripPath || r.service == nil || beginsWith(r.service.path, api) {
+	if !r.StripPath || r.Service == nil || beginsWith(r.Service.Path, api) {
 		return
 	}
-	for _, path := range r.paths {
+	for _, path := range r.Paths {
 		if beginsWith(path, api) {
-			at, why := find(r.node, "strip_path").value, "strip_path"
+			at, why := node.Find(r.Position.Node, "strip_path").Value, "strip_path"
 			if at == nil {
-				at, why = orNode(in(r.node, "paths"), r.node), "strip_path, which is on by default"
+				at, why = orNode(node.In(r.Position.Node, "paths"), r.Position.Node), "strip_path, which is on by default"
 			}
-			c.find(codePathStripped, placeOf(r.file, at), guard.entity(), "strip_path",
-				fmt.Sprintf("route %s takes %s away from the path (%s), and prefect-guard looks for %s", r.name, path, why, api), "")
+			c.find(codePathStripped, placeOf(r.Position.File, at), guard.entity(), "strip_path",
+				fmt.Sprintf("route %s takes %s away from the path (%s), and prefect-guard looks for %s", r.Name, path, why, api), "")
 			return
 		}
 	}
@@ -201,15 +197,15 @@ func beginsWith(path, beginning string) bool {
 }
 
 // guardUpstream compares where requests go with whom the guard asks.
-func (c *checker) guardUpstream(r *route, guard *pluginEntity) {
+func (c *checker) guardUpstream(r *kongyml.Route, guard *pluginEntity) {
 	prefect, _ := guard.values["prefect"].(map[string]any)
 	api, _ := prefect["api_url"].(string)
 	u, err := url.Parse(api)
-	if err != nil || u.Host == "" || strings.Contains(u.Host, unknownHost) || r.service == nil || r.service.host == "" || strings.Contains(r.service.host, "{") {
+	if err != nil || u.Host == "" || strings.Contains(u.Host, unknownHost) || r.Service == nil || r.Service.Host == "" || strings.Contains(r.Service.Host, "{") {
 		return
 	}
-	if host := withoutPort(r.service.host); !strings.EqualFold(host, u.Hostname()) {
-		c.findIn(guard, codeUpstreamDiffers, nil, "prefect.api_url", fmt.Sprintf("the guard asks %s, and service %s sends requests to %s", u.Host, r.service.name, r.service.host), "")
+	if host := withoutPort(r.Service.Host); !strings.EqualFold(host, u.Hostname()) {
+		c.findIn(guard, codeUpstreamDiffers, nil, "prefect.api_url", fmt.Sprintf("the guard asks %s, and service %s sends requests to %s", u.Host, r.Service.Name, r.Service.Host), "")
 	}
 }
 

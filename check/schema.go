@@ -3,12 +3,15 @@ package check
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/kong-prefect/kong-prefect/kongyml"
+	"github.com/kong-prefect/kong-prefect/kongyml/node"
 	"github.com/kong-prefect/kong-prefect/plugin"
 )
 
@@ -58,6 +61,16 @@ func (f *field) names() (list []string) {
 	return list
 }
 
+// Kong's vault references, and what is meant as one.
+// Source: Kong's documentation, "Secrets management".
+var (
+	vaultReference = regexp.MustCompile(`^\{vault://[A-Za-z0-9_-]+/[^{}]+\}$`)
+	vaultLike      = regexp.MustCompile(`(?i)vault:/+|^\{vault`)
+)
+
+// maxValues bounds the values of one plugin's configuration.
+const maxValues = 100_000
+
 // unknownTag marks a value that comes from where nobody can look.
 const unknownTag = "!unknown"
 
@@ -80,17 +93,17 @@ func (r *reading) bad(code string, n *yaml.Node, path, format string, args ...an
 // record reads a mapping. at is where to point for what isn't in it.
 func (r *reading) record(n, at *yaml.Node, f *field, path string) map[string]any {
 	values := map[string]any{}
-	if n = target(n); n != nil && n.Kind != yaml.MappingNode && !isNull(n) {
+	if n = node.Target(n); n != nil && n.Kind != yaml.MappingNode && !node.IsNull(n) {
 		r.bad(codeFieldType, n, path, "must be a record of fields")
 		n = nil
 	}
-	for _, m := range members(n) {
-		name, below := m.key.Value, f.field(m.key.Value)
+	for _, m := range node.Members(n) {
+		name, below := m.Key.Value, f.field(m.Key.Value)
 		switch {
 		case below == nil:
-			r.bad(codeFieldUnknown, m.key, join(path, name), "there is no field %s here%s", quote(name), didYouMean(name, f.names()))
-		case !isNull(m.value):
-			if v := r.value(m.value, m.key, below, name, join(path, name)); v != nil {
+			r.bad(codeFieldUnknown, m.Key, join(path, name), "there is no field %s here%s", quote(name), didYouMean(name, f.names()))
+		case !node.IsNull(m.Value):
+			if v := r.value(m.Value, m.Key, below, name, join(path, name)); v != nil {
 				values[name] = v
 			}
 		}
@@ -116,7 +129,7 @@ func (r *reading) record(n, at *yaml.Node, f *field, path string) map[string]any
 
 // value reads one value; nil: leave the field out.
 func (r *reading) value(n, at *yaml.Node, f *field, name, path string) any {
-	n = target(n)
+	n = node.Target(n)
 	if r.values++; n == nil || r.values > maxValues {
 		return nil
 	}
@@ -134,18 +147,18 @@ func (r *reading) value(n, at *yaml.Node, f *field, name, path string) any {
 		r.bad(codeFieldType, n, path, "must be a %s", f.Type)
 		return r.instead(f, name)
 	}
-	written, from, known := r.resolve(n.Value)
+	v := kongyml.ValueOf(n.Value, r.options.Env)
 	switch {
-	case from != "" && !known:
-		r.unknown[path] = from
-		if written = placeholder(name, n.Value); f.Type != "string" || len(f.OneOf) > 0 {
-			return r.harmless(f, name)
-		}
-	case from == "" && vaultLike.MatchString(n.Value):
+	case v.From == "" && vaultLike.MatchString(n.Value), v.Reference != "" && !vaultReference.MatchString(v.Reference):
 		r.bad(codeVaultMalformed, n, path, "looks like a vault reference, and isn't one")
 		return r.instead(f, name)
+	case !v.Known:
+		r.unknown[path] = v.From
+		if v.Text = placeholder(name, n.Value); f.Type != "string" || len(f.OneOf) > 0 {
+			return r.harmless(f, name)
+		}
 	}
-	if strings.HasPrefix(from, "{vault") && !f.Referenceable {
+	if v.Reference != "" && !f.Referenceable {
 		r.bad(codeVaultUnresolved, n, path, "Kong resolves no vault reference in this field: the plugin would get the text as it stands here")
 		return r.instead(f, name)
 	}
@@ -155,41 +168,41 @@ func (r *reading) value(n, at *yaml.Node, f *field, name, path string) any {
 			r.bad(codeFieldType, n, path, "must be a text, and is %s", strings.TrimPrefix(n.Tag, "!!"))
 			return r.instead(f, name)
 		}
-		if f.Encrypted && from == "" && written != "" {
+		if f.Encrypted && v.From == "" && v.Text != "" {
 			r.findIn(r.of, codeSecretInClear, n, path, "the secret stands here in clear", "")
 		}
-		return r.text(n, f, name, path, written, from)
+		return r.text(n, f, name, path, v)
 	case "boolean":
-		return r.boolean(n, f, name, path, written, from)
+		return r.boolean(n, f, name, path, v)
 	case "integer":
-		return r.integer(n, f, path, written, from)
+		return r.integer(n, f, path, v)
 	}
 	return nil
 }
 
-func (r *reading) text(n *yaml.Node, f *field, name, path, written, from string) any {
-	shown := quote(written)
-	if f.Encrypted || from != "" {
+func (r *reading) text(n *yaml.Node, f *field, name, path string, v kongyml.Value) any {
+	shown := quote(v.Text)
+	if f.Encrypted || v.From != "" {
 		shown = "what stands here"
 	}
 	switch {
-	case strings.HasPrefix(from, "{vault"): // Kong looks at no reference's value
-	case len(f.OneOf) > 0 && !slices.Contains(f.OneOf, written):
-		r.bad(codeValueNotAllowed, n, path, "%s is none of %s%s", shown, strings.Join(f.OneOf, ", "), didYouMean(written, f.OneOf))
+	case v.Reference != "": // Kong looks at no reference's value
+	case len(f.OneOf) > 0 && !slices.Contains(f.OneOf, v.Text):
+		r.bad(codeValueNotAllowed, n, path, "%s is none of %s%s", shown, strings.Join(f.OneOf, ", "), didYouMean(v.Text, f.OneOf))
 		return r.instead(f, name)
-	case len(written) < f.LenMin:
+	case len(v.Text) < f.LenMin:
 		r.bad(codeValueLength, n, path, "must have %d characters at least", f.LenMin)
 		return r.instead(f, name)
-	case f.Match != "" && !plugin.Pattern(f.Match).MatchString(written):
+	case f.Match != "" && !plugin.Pattern(f.Match).MatchString(v.Text):
 		r.bad(codeValuePattern, n, path, "%s doesn't fit the pattern %s", shown, f.Match)
 		return r.instead(f, name)
 	}
-	return written
+	return v.Text
 }
 
-func (r *reading) boolean(n *yaml.Node, f *field, name, path, written, from string) any {
-	on, err := strconv.ParseBool(written)
-	if err != nil || from == "" && n.Tag != "!!bool" {
+func (r *reading) boolean(n *yaml.Node, f *field, name, path string, v kongyml.Value) any {
+	on, err := strconv.ParseBool(v.Text)
+	if err != nil || v.From == "" && n.Tag != "!!bool" {
 		r.bad(codeFieldType, n, path, "must be true or false")
 		return nil
 	}
@@ -199,15 +212,15 @@ func (r *reading) boolean(n *yaml.Node, f *field, name, path, written, from stri
 	return on
 }
 
-func (r *reading) integer(n *yaml.Node, f *field, path, written, from string) any {
-	number, err := strconv.Atoi(written)
-	if err != nil || from == "" && n.Tag != "!!int" {
+func (r *reading) integer(n *yaml.Node, f *field, path string, v kongyml.Value) any {
+	number, err := strconv.Atoi(v.Text)
+	if err != nil || v.From == "" && n.Tag != "!!int" {
 		r.bad(codeFieldType, n, path, "must be a whole number")
 		return nil
 	}
 	if len(f.Between) == 2 && (number < f.Between[0] || number > f.Between[1]) {
-		shown := written
-		if from != "" {
+		shown := v.Text
+		if v.From != "" {
 			shown = "what stands here"
 		}
 		r.bad(codeValueRange, n, path, "%s isn't between %d and %d", shown, f.Between[0], f.Between[1])
@@ -234,61 +247,4 @@ func (r *reading) list(n *yaml.Node, f *field, name, path string) any {
 	return values
 }
 
-// instead is nothing where nothing need be.
-func (r *reading) instead(f *field, name string) any {
-	if f.Required {
-		return r.harmless(f, name)
-	}
-	return nil
-}
-
-// harmless is a value that the schema takes.
-func (r *reading) harmless(f *field, name string) any {
-	switch {
-	case len(f.OneOf) > 0:
-		return f.OneOf[0]
-	case f.Type == "string":
-		return placeholder(name, "replaced "+name)
-	case f.Type == "array" && f.Elements.Type == "string":
-		return []any{placeholder(name, "replaced "+name)}
-	case f.Type == "record":
-		return map[string]any{}
-	}
-	return nil
-}
-
 func join(path, name string) string { return strings.TrimPrefix(path+"."+name, ".") }
-
-// didYouMean offers the one name that is near.
-func didYouMean(name string, names []string) string {
-	best, distance := "", 3
-	for _, candidate := range names {
-		if d := editDistance(strings.ToLower(name), candidate); d < distance && d < len(name) {
-			best, distance = candidate, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return "; is it " + best + "?"
-}
-
-// editDistance is Levenshtein's.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
-}

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/kong-prefect/kong-prefect/kongyml"
+	"github.com/kong-prefect/kong-prefect/kongyml/node"
 	"github.com/kong-prefect/kong-prefect/plugin"
 )
 
@@ -12,11 +14,11 @@ import (
 // prefect-guard: with Kong in front, who guards one route and not another has
 // guarded nothing.
 func (c *checker) sideDoors() {
-	for _, r := range c.routes {
-		if r.service == nil || c.on(r, plugin.GuardName) != nil || c.on(r, plugin.TriggerName) != nil {
+	for _, r := range c.file.Routes {
+		if r.Service == nil || c.on(r, plugin.GuardName) != nil || c.on(r, plugin.TriggerName) != nil {
 			continue
 		}
-		ours, guarded := c.inFrontOf(r.service)
+		ours, guarded := c.inFrontOf(r.Service)
 		if ours == nil {
 			continue
 		}
@@ -25,9 +27,9 @@ func (c *checker) sideDoors() {
 			api = "/api"
 		}
 		if request := throughTo(r, api, guarded); request != "" {
-			at := orNode(in(r.node, "paths"), r.node)
-			c.find(codeUnguarded, placeOf(r.file, at), "route "+r.name, "paths",
-				fmt.Sprintf("route %s leads to the server of %s, and prefect-guard doesn't run on it: %s reaches Prefect's API", r.name, ours.entity(), request), "")
+			at := orNode(node.In(r.Position.Node, "paths"), r.Position.Node)
+			c.find(codeUnguarded, placeOf(r.Position.File, at), "route "+r.Name, "paths",
+				fmt.Sprintf("route %s leads to the server of %s, and prefect-guard doesn't run on it: %s reaches Prefect's API", r.Name, ours.entity(), request), "")
 		}
 	}
 }
@@ -35,17 +37,17 @@ func (c *checker) sideDoors() {
 // inFrontOf is a guard or a trigger of ours that calls the same server, and the
 // paths of all routes that are guarded there. A service of a guarded route is
 // Prefect, wherever it is.
-func (c *checker) inFrontOf(s *service) (ours *pluginEntity, guarded []string) {
-	for _, r := range c.routes {
-		if p := c.on(r, plugin.TriggerName); p != nil && ours == nil && sameServer(s.host, apiOf(p)) {
+func (c *checker) inFrontOf(s *kongyml.Service) (ours *pluginEntity, guarded []string) {
+	for _, r := range c.file.Routes {
+		if p := c.on(r, plugin.TriggerName); p != nil && ours == nil && sameServer(s.Host, apiOf(p)) {
 			ours = p
 		}
 		p := c.on(r, plugin.GuardName)
-		if p == nil || r.service == nil || r.service != s && !sameServer(s.host, r.service.host) && !sameServer(s.host, apiOf(p)) {
+		if p == nil || r.Service == nil || r.Service != s && !sameServer(s.Host, r.Service.Host) && !sameServer(s.Host, apiOf(p)) {
 			continue
 		}
 		ours = p
-		guarded = append(guarded, r.paths...)
+		guarded = append(guarded, r.Paths...)
 	}
 	return ours, guarded
 }
@@ -72,16 +74,16 @@ func sameServer(a, b string) bool {
 
 // throughTo is a request by which a route without a guard leads to the API;
 // empty: none is seen. Expressions are left to who wrote them.
-func throughTo(r *route, api string, guarded []string) string {
-	paths := r.paths
+func throughTo(r *kongyml.Route, api string, guarded []string) string {
+	paths := r.Paths
 	if len(paths) == 0 {
 		paths = []string{"/"}
 	}
-	upstream := strings.TrimSuffix(r.service.path, "/")
+	upstream := strings.TrimSuffix(r.Service.Path, "/")
 	for _, path := range paths {
 		switch {
 		case strings.HasPrefix(path, "~"):
-		case r.stripPath && strings.Trim(path, "/") != "":
+		case r.StripPath && strings.Trim(path, "/") != "":
 			// What follows the route's path is what the server gets.
 			if upstream == "" {
 				return strings.TrimSuffix(path, "/") + api

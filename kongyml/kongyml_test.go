@@ -103,35 +103,25 @@ func TestTheMostSpecificConfigurationCounts(t *testing.T) {
 
 func TestReadRefuses(t *testing.T) {
 	t.Parallel()
+	const head = "_format_version: \"3.0\"\n"
 	for text, says := range map[string]string{
-		"":                                    "_format_version",
-		"_format_version: \"2.1\"":            "2.1",
-		"a: [":                                "yaml",
-		"_format_version: \"3.0\"\nroutes: 1": "yaml",
-		"_format_version: \"3.0\"\nplugins: [{name: a, route: none}]": `no route "none"`,
+		"":                                       `_format_version is ""`,
+		"_format_version: \"2.1\"":               "2.1",
+		"a: [":                                   "line 1: did not find expected node content",
+		head + "routes: 1":                       "line 2: routes must be a list",
+		head + "routes: [{paths: [/]}, a]":       "line 2: routes[2] must be a record",
+		head + "routes:\n- name: a\n  paths: /":  "line 4: cannot unmarshal !!str `/` into []string",
+		head + "plugins: [{name: a, config: 1}]": "line 2: cannot unmarshal !!int `1` into map[string]interface",
+		head + "plugins: [{name: a, route: none}]":                      `line 2: there is no route "none"`,
+		head + "routes: [{name: a, service: {id: none}}]":               `line 2: there is no service "none"`,
+		head + "plugins: [{name: a, consumer: {}}]":                     "line 2: a name or an id must be here",
+		head + "routes: [{name: a, name: b}]":                           `line 2: the key "name" stands here for the second time`,
+		head + "routes: [{name: a}]\nservices: [{routes: [{name: a}]}]": `there is another route with the name "a"`,
 	} {
 		_, err := kongyml.Read([]byte(text))
-		require.ErrorIs(t, err, kongyml.ErrFile)
+		require.ErrorIs(t, err, kongyml.ErrFile, text)
 		require.ErrorContains(t, err, says)
 	}
-}
-
-func TestResolve(t *testing.T) {
-	t.Parallel()
-	env := func(name string) (string, bool) {
-		v, ok := map[string]string{"A_B": "x", "KONG_A": "y", "J": `{"k":"z"}`}[name]
-		return v, ok
-	}
-	config := map[string]any{
-		"plain": "p", "a": "{vault://env/a-b}", "list": []any{"{vault://env/a?prefix=kong-}", map[string]any{"k": "{vault://env/j/k}"}},
-		"none": "{vault://env/none}", "aws": "{vault://aws/x/y}", "n": 1,
-	}
-	got, missing := kongyml.Resolve(config, env)
-	require.Equal(t, map[string]any{"plain": "p", "a": "x", "list": []any{"y", map[string]any{"k": "z"}}, "none": "", "aws": "", "n": 1}, got)
-	require.Len(t, missing, 2)
-	require.ElementsMatch(t, []string{
-		"none: {vault://env/none} is the environment's NONE, which isn't set", "aws: {vault://aws/x/y} can't be had here, only the env vault is known",
-	}, []string{missing[0].String(), missing[1].String()})
 }
 
 func FuzzNormalPath(f *testing.F) {
@@ -149,6 +139,13 @@ func FuzzRead(f *testing.F) {
 	f.Add(file)
 	f.Add("_format_version: \"3.0\"\nroutes: [{name: a, service: {id: x}}]")
 	f.Fuzz(func(t *testing.T, text string) {
+		documents, problems := kongyml.Parse("f", []byte(text))
+		_, more := kongyml.Gather(documents)
+		for _, p := range append(problems, more...) {
+			require.Positive(t, p.Line)
+			require.Positive(t, p.Column)
+			require.NotEmpty(t, p.Text)
+		}
 		read, err := kongyml.Read([]byte(text))
 		if err != nil {
 			require.ErrorIs(t, err, kongyml.ErrFile)

@@ -25,9 +25,10 @@ var refusedByKong = []string{
 // unlike are the files of which devgateway and Kong say different things, and
 // why. They are for a real Kong alone.
 var unlike = map[string]string{
-	"identity-on-a-consumer.yml":    "devgateway has no plugins of consumers",
-	"jwt-beside-identity.yml":       "devgateway has no jwt",
-	"pre-function-that-answers.yml": "devgateway runs no Lua",
+	"identity-on-a-consumer.yml":            "devgateway has no plugins of consumers",
+	"identity-on-a-consumer-of-a-route.yml": "devgateway has no plugins of consumers",
+	"jwt-beside-identity.yml":               "devgateway has no jwt",
+	"pre-function-that-answers.yml":         "devgateway runs no Lua",
 }
 
 // forNobody are the files of which not even one Kong says what another does.
