@@ -1,6 +1,7 @@
 package claims
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -103,6 +104,7 @@ func (m *Mapper) Identity(t token.Verified) (Identity, error) {
 		id.Email = r.first(m.paths.Email)
 	}
 	id.Kind = m.kind(&r, id.Client)
+	id.Actors = m.withAgent(&r, id)
 	id.Groups = m.groups(&r)
 	switch {
 	case id.Subject == "":
@@ -196,6 +198,22 @@ func (c Condition) holds(r *reader) bool {
 	return isText && otherIsText && o != "" && s == c.Prefix+o+c.Suffix
 }
 
+// withAgent names the agent that has a person's token, where the token itself
+// doesn't: one who signs people in gets their tokens without act.
+func (m *Mapper) withAgent(r *reader, id Identity) []Actor {
+	named := slices.ContainsFunc(id.Actors, func(a Actor) bool { return id.Client == cmp.Or(a.Client, a.Subject) })
+	if id.Kind != User || !m.agents[id.Client] || named {
+		return id.Actors
+	}
+	if len(id.Actors) == MaxActors {
+		r.tooManyActors()
+		return nil
+	}
+	return append([]Actor{{Client: id.Client, Kind: Agent}}, id.Actors...)
+}
+
+func (r *reader) tooManyActors() { r.fail("act", fmt.Sprintf("names more than %d actors", MaxActors)) }
+
 // actors reads the act claim, the nearest actor first (RFC 8693, section 4.1).
 func (m *Mapper) actors(r *reader) []Actor {
 	var actors []Actor
@@ -207,7 +225,7 @@ func (m *Mapper) actors(r *reader) []Actor {
 			return nil
 		}
 		if len(actors) == MaxActors {
-			r.fail("act", fmt.Sprintf("names more than %d actors", MaxActors))
+			r.tooManyActors()
 			return nil
 		}
 		at := reader{claims: act}

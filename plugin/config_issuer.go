@@ -9,7 +9,7 @@ type IssuerConfig struct {
 	// What its claims mean.
 	Claims                 ClaimsConfig `json:"claims" doc:"Where the tokens hold what, in place of the preset. A claim is named by its exact name, or by a JSON pointer (RFC 6901) that begins with a slash; * in a pointer stands for every member."`
 	ServiceAccounts        []string     `json:"service_accounts" doc:"Clients of this provider that stand for themselves, for providers whose tokens don't tell them from people."`
-	Agents                 []string     `json:"agents" doc:"Clients of this provider that are AI agents; their service accounts get the kind agent, and so do they where they act for somebody."`
+	Agents                 []string     `json:"agents" doc:"Clients of this provider that are AI agents; their service accounts get the kind agent, and they are actors of that kind where they act for somebody: by the token's act, or by being the client of a person's token."`
 	GroupSeparator         string       `json:"group_separator" kong:"len_min=1" doc:"Makes groups nested: with / a member of a/b is a member of a too. Default: names stay as they are."`
 	WithoutGroupsOnOverage bool         `json:"without_groups_on_overage" default:"false" doc:"Where a provider leaves out the groups because there are too many, goes on without any instead of refusing the token."`
 

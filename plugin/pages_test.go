@@ -195,7 +195,6 @@ func checkAgentsAreBound(t *testing.T, p *policy.Policy) {
 		"a service":                    {claims.Identity{Kind: claims.Service, Client: "svc"}, true},
 		"an agent":                     {claims.Identity{Kind: claims.Agent, Client: "agent-writer"}, false},
 		"a person, by an agent":        {claims.Identity{Kind: claims.User, Client: "web", Actors: []claims.Actor{{Client: "agent-writer", Kind: claims.Agent}}}, false},
-		"a person, in an agent's name": {claims.Identity{Kind: claims.User, Client: "agent-planner"}, false},
 	} {
 		for limit, within := range map[string]bool{"100": true, "101": false} {
 			facts := policy.Facts{

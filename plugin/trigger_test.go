@@ -381,6 +381,7 @@ func TestBrokenTriggersNameTheField(t *testing.T) {
 		`"deployments":[{"when":"true","deployment":"ab c"}],"allow_roles":["r"]`:                                               "deployments[1].deployment",
 		`"deployment":"a/b","allow":[{"name":"x","when":"identity.nme == ''"}]`:                                                 "allow[1]: when",
 		`"deployment":"a/b","allow_roles":["r"],"parameters":[{"name":"x","from":"capture"}]`:                                   "parameters[1]: path has no part",
+		`"deployment":"a/b","allow_roles":["r"],"parameters":[{"name":"x","from":"header","path":"Cookie"}]`:                    "parameters[1]: Cookie holds a credential",
 		`"deployment":"a/b","allow_roles":["r"],"parameters":[{"name":"x","from":"claim"}]`:                                     "parameters[1]: the identity has no",
 		`"deployment":"a/b","allow_roles":["r"],"parameters":[{"name":"x","from":"moon"}]`:                                      "parameters[1].from",
 		`"deployment":"a/b","allow_roles":["r"],"body_fields":["name"],"parameters":[{"name":"x","from":"body","path":"name"}]`: "body_fields: callers set name by the member from which a parameter is taken",

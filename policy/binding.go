@@ -54,6 +54,9 @@ type Values struct {
 	Identity claims.Identity
 }
 
+// credentialHeaders are no source of a parameter.
+var credentialHeaders = []string{"authorization", "proxy-authorization", "cookie"}
+
 // NewBindings checks a route's parameters and returns all problems at once.
 func NewBindings(list []Binding, captures []string) (*Bindings, error) {
 	b := &Bindings{byName: map[string]Binding{}, body: map[string]bool{}}
@@ -77,6 +80,8 @@ func NewBindings(list []Binding, captures []string) (*Bindings, error) {
 			fail("only a fixed parameter has a value")
 		case p.From == FromCapture && !slices.Contains(captures, p.Path):
 			fail("path has no part {%s}", p.Path)
+		case p.From == FromHeader && slices.Contains(credentialHeaders, strings.ToLower(p.Path)):
+			fail("%s holds a credential, and everybody who may see the run would read it", p.Path)
 		case p.From == FromClaim && !knownClaim(p.Path):
 			fail("the identity has no %q; there are %s and attributes.NAME", p.Path, strings.Join(identityClaims, ", "))
 		}
