@@ -91,7 +91,7 @@ screenshots: debian $(PREFECT) $(PYDEPS) ## the pictures in docs, of Prefect's o
 # One process for each target, as many at once as there are processors. What a target finds it writes into the package's
 # testdata/fuzz, to be kept as a test.
 fuzz: $(PREFECT) ## every fuzz target of both modules, for FUZZTIME each
-	@fuzz() { (cd "$$1" && if $(GO) test -run "^$$3\$$" -fuzz "^$$3\$$" -fuzztime $(FUZZTIME) -parallel 1 "$$2" >"$$4" 2>&1; \
+	@fuzz() { (cd "$$1" && if $(GO) test -run "^$$3\$$" -fuzz "^$$3\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x -parallel 1 "$$2" >"$$4" 2>&1; \
 	    then echo "fuzz $$2 $$3: $$(grep -E '^fuzz: elapsed' "$$4" | tail -n 1 | cut -d, -f2-)"; \
 	    else echo "FAILED: $$2 $$3"; cat "$$4"; exit 1; fi); }; export -f fuzz; \
 	logs=$$(mktemp -d) && trap 'rm -rf "$$logs"' EXIT && \

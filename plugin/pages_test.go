@@ -191,10 +191,10 @@ func checkAgentsAreBound(t *testing.T, p *policy.Policy) {
 		caller claims.Identity
 		free   bool
 	}{
-		"a person":                     {claims.Identity{Kind: claims.User, Client: "web"}, true},
-		"a service":                    {claims.Identity{Kind: claims.Service, Client: "svc"}, true},
-		"an agent":                     {claims.Identity{Kind: claims.Agent, Client: "agent-writer"}, false},
-		"a person, by an agent":        {claims.Identity{Kind: claims.User, Client: "web", Actors: []claims.Actor{{Client: "agent-writer", Kind: claims.Agent}}}, false},
+		"a person":              {claims.Identity{Kind: claims.User, Client: "web"}, true},
+		"a service":             {claims.Identity{Kind: claims.Service, Client: "svc"}, true},
+		"an agent":              {claims.Identity{Kind: claims.Agent, Client: "agent-writer"}, false},
+		"a person, by an agent": {claims.Identity{Kind: claims.User, Client: "web", Actors: []claims.Actor{{Client: "agent-writer", Kind: claims.Agent}}}, false},
 	} {
 		for limit, within := range map[string]bool{"100": true, "101": false} {
 			facts := policy.Facts{
