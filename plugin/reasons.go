@@ -82,6 +82,7 @@ var proofCodes = map[string]bool{
 var kinds = map[string]kind{
 	token.ReasonMissing:                  {401, "This request needs a bearer token: send it as 'Authorization: Bearer TOKEN'.", "-", pluginserver.LevelInfo},
 	token.ReasonDuplicate:                {400, "The request carries more than one token; send one.", invalidRequest, pluginserver.LevelInfo},
+	token.ReasonUnreadable:               {400, "What should hold the token can't be read; send it as 'Authorization: Bearer TOKEN'.", invalidRequest, pluginserver.LevelInfo},
 	token.ReasonMalformed:                {401, "The token can't be read.", invalidToken, pluginserver.LevelInfo},
 	token.ReasonTooLarge:                 {401, "The token is too large.", invalidToken, pluginserver.LevelInfo},
 	token.ReasonAlgorithm:                {401, "The token is signed by an algorithm that isn't allowed here.", invalidToken, pluginserver.LevelInfo},

@@ -11,6 +11,7 @@ const (
 	ReasonMissing       = "token_missing"
 	ReasonDuplicate     = "token_duplicate"
 	ReasonMalformed     = "token_malformed"
+	ReasonUnreadable    = "credentials_malformed" // where a token should be is something else
 	ReasonTooLarge      = "token_too_large"
 	ReasonAlgorithm     = "token_algorithm_not_allowed"
 	ReasonType          = "token_type_not_allowed"

@@ -27,12 +27,12 @@ func authorization(values []string) (token, scheme string, err error) {
 	scheme = strings.ToLower(scheme)
 	if scheme != schemeBearer && scheme != schemeDPoP {
 		if looksLikeOurs(scheme) {
-			return "", "", refuse(ReasonMalformed, "the Authorization header must be the scheme, one space and the token")
+			return "", "", refuse(ReasonUnreadable, "the Authorization header must be the scheme, one space and the token")
 		}
 		return "", "", missing()
 	}
 	if !spaced || !isToken68(token) {
-		return "", "", refuse(ReasonMalformed, "the Authorization header must be the scheme, one space and the token, and nothing else")
+		return "", "", refuse(ReasonUnreadable, "the Authorization header must be the scheme, one space and the token, and nothing else")
 	}
 	return token, scheme, nil
 }
@@ -125,7 +125,7 @@ func headerTokens(values []string, name string) ([]Located, error) {
 			v = rest
 		}
 		if !isToken68(v) {
-			return nil, refusef(ReasonMalformed, "the header %q does not hold a token alone", name)
+			return nil, refusef(ReasonUnreadable, "the header %q does not hold a token alone", name)
 		}
 		found = append(found, Located{Token: v, Source: name})
 	}
@@ -149,7 +149,7 @@ func cookieTokens(values []string, name string) ([]Located, error) {
 				continue // a cookie that was cleared
 			}
 			if !isToken68(value) {
-				return nil, refusef(ReasonMalformed, "the cookie %q does not hold a token alone", name)
+				return nil, refusef(ReasonUnreadable, "the cookie %q does not hold a token alone", name)
 			}
 			found = append(found, Located{Token: value, Source: "cookie"})
 		}

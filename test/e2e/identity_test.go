@@ -71,17 +71,22 @@ func requireInvalidToken(t *testing.T, r response, code string) {
 
 func TestWhatIsNoTokenIsRefused(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct{ authorization, code string }{
-		"garbage":      {"Bearer abc", "token_malformed"},
-		"three dots":   {"Bearer a.b.c", "token_malformed"},
-		"five parts":   {"Bearer a.b.c.d.e", "token_malformed"},
-		"basic":        {"Basic YWxpY2U6c2VjcmV0", "token_missing"},
-		"empty bearer": {"Bearer ", "token_malformed"},
+	for name, c := range map[string]struct {
+		authorization string
+		status        int
+		code          string
+	}{
+		"garbage":      {"Bearer abc", 401, "token_malformed"},
+		"three dots":   {"Bearer a.b.c", 401, "token_malformed"},
+		"five parts":   {"Bearer a.b.c.d.e", 401, "token_malformed"},
+		"basic":        {"Basic YWxpY2U6c2VjcmV0", 401, "token_missing"},
+		"empty bearer": {"Bearer ", 400, "credentials_malformed"},
+		"two words":    {"Bearer a b", 400, "credentials_malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := send(t, request{path: "/echo", headers: http.Header{"Authorization": {c.authorization}}})
-			requireRefused(t, r, http.StatusUnauthorized, c.code)
+			requireRefused(t, r, c.status, c.code)
 			require.Contains(t, r.header.Get("WWW-Authenticate"), "Bearer ")
 		})
 	}

@@ -56,9 +56,9 @@ func TestSpellingsOfBearer(t *testing.T) {
 	token := serviceToken(t, s.idp, "svc-nightly")
 	for value, code := range map[string]string{
 		"bearer " + token: "", "BEARER " + token: "", "Bearer " + token: "",
-		"Bearer  " + token: "token_malformed", "Bearer\t" + token: "token_malformed", "Bearer " + token + " x": "token_malformed",
-		"Bearer " + token + "," + token: "token_malformed", "Bearer," + token: "token_malformed", "Bearer " + token + ", Bearer " + token: "token_malformed",
-		"Bearer \"" + token + "\"": "token_malformed", "Bearer": "token_malformed", "Basic " + token: "token_missing", token: "token_missing",
+		"Bearer  " + token: "credentials_malformed", "Bearer\t" + token: "credentials_malformed", "Bearer " + token + " x": "credentials_malformed",
+		"Bearer " + token + "," + token: "credentials_malformed", "Bearer," + token: "credentials_malformed", "Bearer " + token + ", Bearer " + token: "credentials_malformed",
+		"Bearer \"" + token + "\"": "credentials_malformed", "Bearer": "credentials_malformed", "Basic " + token: "token_missing", token: "token_missing",
 		"Token " + token: "token_missing",
 	} {
 		a := raw(t, "/echo", "Authorization: "+value, "Connection: close")
@@ -67,6 +67,7 @@ func TestSpellingsOfBearer(t *testing.T) {
 			continue
 		}
 		require.Equal(t, code, a.code(t), value)
+		require.Equal(t, map[string]int{"credentials_malformed": 400, "token_missing": 401}[code], a.status, value)
 	}
 }
 
