@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/kong-prefect/kong-prefect/pluginserver"
@@ -173,8 +174,12 @@ func (a *arrivals) resembles(name string) bool {
 	return a.locator.Header != "" && name != a.locator.Header && fold(name) == a.locator.Header
 }
 
-// hide takes the token away from the request to the upstream.
+// hide takes the token, and the proof that came with it, away from the request
+// to the upstream.
 func (a *arrivals) hide(e *pluginserver.Event, headers []pluginserver.Header, source string) {
+	if slices.ContainsFunc(headers, func(h pluginserver.Header) bool { return h.Name == "dpop" }) {
+		e.ClearHeader("dpop")
+	}
 	if source != "cookie" {
 		if source != "" {
 			e.ClearHeader(source)

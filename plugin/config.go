@@ -19,7 +19,7 @@ type IdentityConfig struct {
 
 	// What others get.
 	Headers             []HeaderConfig   `json:"headers" kong:"len_min=1" doc:"The headers that tell the upstream who calls. Default: X-Caller-Subject, -Issuer, -Kind, -Name, -Email, -Client, -Groups, -Scopes, -Roles and -Actors."`
-	HideCredentials     bool             `json:"hide_credentials" default:"false" doc:"Takes the token away from the request to the upstream, wherever it was."`
+	HideCredentials     bool             `json:"hide_credentials" default:"false" doc:"Takes the token, and its DPoP proof, away from the request to the upstream, wherever it was."`
 	Assertion           *AssertionConfig `json:"assertion" doc:"Gives the upstream a signed statement of who calls, so that it can verify and needn't trust. Its keys are at /.well-known/kong-prefect/jwks.json where a route leads there."`
 	AuthenticatedGroups string           `json:"authenticated_groups" kong:"one_of=roles|groups|none" default:"\"roles\"" doc:"What Kong's acl plugin takes as the caller's groups. Danger with groups and several issuers: a group of one provider is taken for that of another."`
 	ConsumersAdminURL   string           `json:"consumers_admin_url" kong:"referenceable" doc:"Kong's own Admin API, for consumers by custom_id, which plugins can't look for."`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kong-prefect/kong-prefect/claims"
@@ -23,6 +24,7 @@ type identity struct {
 	asserter  *asserter // nil: none
 	wellKnown wellKnown
 	consumers *consumers
+	dpopAlone bool // no issuer takes another kind of token
 }
 
 // issuer is what is known of one issuer's callers.
@@ -51,6 +53,7 @@ func compileIdentity(p *Process, data []byte) (*identity, error) {
 	h.arrivals, err = newArrivals(h.config)
 	note(err)
 	note(h.compileGifts(p, urls))
+	h.dpopAlone = !slices.ContainsFunc(h.config.Issuers, func(i IssuerConfig) bool { return i.RequireBinding != string(token.BindingDPoP) })
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
@@ -141,6 +144,12 @@ func (h *identity) Access(ctx context.Context, e *pluginserver.Event) {
 
 func (h *identity) refuse(ctx context.Context, e *pluginserver.Event, p *Problem) {
 	p.ResourceMetadata = h.wellKnown.metadataURL
+	if h.dpopAlone { // RFC 9449, section 7.1
+		p.DPoP = true
+		if p.Code == token.ReasonMissing {
+			p.Detail = "It must be bound by DPoP: 'Authorization: DPoP TOKEN', with a proof in the header DPoP."
+		}
+	}
 	refuse(ctx, e, h.config.Realm, p)
 }
 

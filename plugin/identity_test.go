@@ -19,6 +19,7 @@ import (
 	"github.com/kong-prefect/kong-prefect/claims"
 	"github.com/kong-prefect/kong-prefect/signing"
 	"github.com/kong-prefect/kong-prefect/stamp"
+	"github.com/kong-prefect/kong-prefect/token"
 	"github.com/kong-prefect/kong-prefect/token/tokentest"
 )
 
@@ -215,8 +216,11 @@ func TestHideCredentials(t *testing.T) {
 		cookie  string
 	}{
 		"authorization": {func(s string) map[string][]string { return map[string][]string{"authorization": {"Bearer " + s}} }, []string{"authorization"}, ""},
-		"a header":      {func(s string) map[string][]string { return map[string][]string{"x-assertion": {s}} }, []string{"x-assertion"}, ""},
-		"a cookie":      {func(s string) map[string][]string { return map[string][]string{"cookie": {"session=" + s}} }, []string{"cookie"}, ""},
+		"and its proof": {func(s string) map[string][]string {
+			return map[string][]string{"authorization": {"Bearer " + s}, "dpop": {"proof"}}
+		}, []string{"dpop", "authorization"}, ""},
+		"a header": {func(s string) map[string][]string { return map[string][]string{"x-assertion": {s}} }, []string{"x-assertion"}, ""},
+		"a cookie": {func(s string) map[string][]string { return map[string][]string{"cookie": {"session=" + s}} }, []string{"cookie"}, ""},
 		"among cookies": {func(s string) map[string][]string {
 			return map[string][]string{"cookie": {"a=1; session=" + s + "; session2=b", "c=2"}}
 		}, nil, "a=1; session2=b; c=2"},
@@ -229,6 +233,18 @@ func TestHideCredentials(t *testing.T) {
 			require.Equal(t, c.cleared, saw.cleared)
 			require.Equal(t, c.cookie, saw.set["Cookie"])
 		})
+	}
+}
+
+// Where no issuer takes a token that isn't bound by DPoP, the challenge says so.
+func TestChallengeWhereTokensMustBeBoundByDPoP(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ binding, scheme string }{{"dpop", "DPoP "}, {"any", "Bearer "}, {"none", "Bearer "}} {
+		r := newRig(t, `,"require_binding":"`+c.binding+`"}]`)
+		saw := r.access(kongRequest{})
+		require.Equal(t, token.ReasonMissing, saw.code(t))
+		require.True(t, strings.HasPrefix(saw.answerHeader("WWW-Authenticate"), c.scheme+`realm=`), c.binding)
+		require.Equal(t, c.binding == "dpop", strings.Contains(string(saw.exit.Body), "Authorization: DPoP TOKEN"))
 	}
 }
 
