@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,8 +55,11 @@ func TestDenyListOnATokenThatIsCached(t *testing.T) {
 	requireRefused(t, call(t, "/denied", bearer(serviceToken(t, s.idp, "svc"))), http.StatusUnauthorized, "token_denied")
 	requireTaken(t, call(t, "/denied", bearer(other)), "somebody-else")
 
-	write(`{"deny":[`) // a slip of the editor frees nobody
-	time.Sleep(600 * time.Millisecond)
+	write(`{"deny":[`)                  // a slip of the editor frees nobody
+	require.Eventually(t, func() bool { // each request may look at the file
+		call(t, "/denied", bearer(token))
+		return strings.Contains(s.gateway.Logs(), "a watched file can't be used; its last good version stays in force for a time\" path="+s.denyList)
+	}, soon, 50*time.Millisecond)
 	requireRefused(t, call(t, "/denied", bearer(token)), http.StatusUnauthorized, "token_denied")
 	requireTaken(t, call(t, "/denied", bearer(other)), "somebody-else")
 
