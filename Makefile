@@ -89,9 +89,10 @@ screenshots: debian $(PREFECT) $(PYDEPS) ## the pictures in docs, of Prefect's o
 	cd test && $(GO) test -count=1 -timeout 10m ./observe -run 'TestScreenshots$$' -args -screenshots ../../docs/images
 
 # One process for each target, as many at once as there are processors. What a target finds it writes into the package's
-# testdata/fuzz, to be kept as a test.
+# testdata/fuzz, to be kept as a test. Go takes the end of its own time for a failure now and then (golang/go#75804).
 fuzz: $(PREFECT) ## every fuzz target of both modules, for FUZZTIME each
-	@fuzz() { (cd "$$1" && if $(GO) test -run "^$$3\$$" -fuzz "^$$3\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x -parallel 1 "$$2" >"$$4" 2>&1; \
+	@fuzz() { (cd "$$1" && if $(GO) test -run "^$$3\$$" -fuzz "^$$3\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x -parallel 1 "$$2" >"$$4" 2>&1 \
+	      || { grep -qx ' *context deadline exceeded' "$$4" && ! grep -q 'Failing input' "$$4"; }; \
 	    then echo "fuzz $$2 $$3: $$(grep -E '^fuzz: elapsed' "$$4" | tail -n 1 | cut -d, -f2-)"; \
 	    else echo "FAILED: $$2 $$3"; cat "$$4"; exit 1; fi); }; export -f fuzz; \
 	logs=$$(mktemp -d) && trap 'rm -rf "$$logs"' EXIT && \
