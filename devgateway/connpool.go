@@ -18,6 +18,9 @@ type connPool struct {
 	idle   map[string][]*net.UnixConn
 	busy   map[*net.UnixConn]struct{}
 	closed bool
+	// retired: a worker that ends keeps no connection, so that each call meets
+	// the process that has the path now (ngx_http_lua_socket_tcp.c).
+	retired bool
 }
 
 func newConnPool() *connPool {
@@ -70,7 +73,7 @@ func (p *connPool) put(socket string, c *net.UnixConn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.busy, c)
-	if p.closed || !ok || len(p.idle[socket]) >= maxIdleConns {
+	if p.closed || p.retired || !ok || len(p.idle[socket]) >= maxIdleConns {
 		_ = c.Close()
 		return
 	}
@@ -85,20 +88,32 @@ func (p *connPool) drop(c *net.UnixConn) {
 	_ = c.Close()
 }
 
-// close ends every connection, so that no event waits for a reply any more.
-func (p *connPool) close() {
+// retire closes the idle connections, and keeps none from now on.
+func (p *connPool) retire() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closed = true
+	p.retired = true
+	p.closeIdle()
+}
+
+func (p *connPool) closeIdle() {
 	for _, conns := range p.idle {
 		for _, c := range conns {
 			_ = c.Close()
 		}
 	}
+	p.idle = map[string][]*net.UnixConn{}
+}
+
+// close ends every connection, so that no event waits for a reply any more.
+func (p *connPool) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	p.closeIdle()
 	for c := range p.busy {
 		_ = c.Close()
 	}
-	p.idle = map[string][]*net.UnixConn{}
 }
 
 // quiet tells whether an idle connection is open and has nothing to read.

@@ -234,7 +234,10 @@ func (gw *Gateway) AdminURL() string {
 	return "http://" + gw.admin.addr()
 }
 
-func (gw *Gateway) resetInstances(plugin string) {
+// resetInstances forgets a plugin's instances in the worker that found its
+// server gone, which may be one from before a reload, and in all of now.
+func (gw *Gateway) resetInstances(found *worker, plugin string) {
+	found.reset(plugin)
 	gw.mu.Lock()
 	workers := slices.Clone(gw.workers)
 	gw.mu.Unlock()

@@ -248,6 +248,38 @@ func TestAProcessOfAWorkerThatEndsIsNotStartedAgain(t *testing.T) {
 	}
 }
 
+// A worker that ends may still have a request when its plugin server is gone: it starts the instance again at the next one,
+// and keeps no connection to either.
+func TestAWorkerThatEndsForgetsItsInstances(t *testing.T) {
+	t.Parallel()
+	gw := &Gateway{log: newLogger(io.Discard, "debug")}
+	old, now := newWorker(gw), newWorker(gw)
+	gw.workers = []*worker{now}
+	for _, w := range []*worker{old, now} {
+		w.instances["1"], w.instances["2"] = &instance{plugin: "p", ready: true}, &instance{plugin: "other", ready: true}
+	}
+	gw.resetInstances(old, "p")
+	for _, w := range []*worker{old, now} {
+		require.NotContains(t, w.instances, "1")
+		require.Contains(t, w.instances, "2")
+	}
+
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	defer l.Close() //nolint:errcheck // the test is over
+	idle, err := old.pool.get(path)
+	require.NoError(t, err)
+	busy, err := old.pool.get(path)
+	require.NoError(t, err)
+	old.pool.put(path, idle)
+	old.pool.retire()
+	old.pool.put(path, busy)
+	for _, c := range []*net.UnixConn{idle, busy} {
+		require.ErrorIs(t, c.SetDeadline(time.Now()), net.ErrClosed)
+	}
+}
+
 func TestWhatCannotBeHonouredIsRefusedByName(t *testing.T) {
 	t.Parallel()
 	_, err := SettingsFromEnv([]string{"KONG_DATABASE=postgres", "KONG_PREFIX=/p", "KONG_ROLE=data_plane", "KONG_FANCY=1", "KONG_PROXY_LISTEN=0.0.0.0:8443 ssl", "KONG_TRUSTED_IPS=all"})

@@ -134,7 +134,7 @@ func (e *externalPlugin) handleEvent(x *exchange, p *Plugin, ph phase) {
 			}
 			return
 		}
-		x.gw.resetInstances(p.Name)
+		x.gw.resetInstances(x.worker, p.Name)
 		x.gw.log.kong("warn", "%s", err)
 		if x.reruns++; x.reruns >= x.gw.settings.MaxReruns || x.gw.stopping() {
 			x.gw.log.kong("crit", "plugin %s closed the socket %d times in one request; Kong would go on for ever, "+

@@ -24,6 +24,7 @@ func (gw *Gateway) Reload() error {
 	gw.generation = gen
 	for _, w := range oldWorkers {
 		w.retired.Store(true)
+		w.pool.retire()
 	}
 	for c := range gw.conns {
 		if c.idle.Load() { // nginx closes idle connections of a worker that ends
