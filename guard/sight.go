@@ -2,9 +2,6 @@ package guard
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"maps"
 	"path"
 	"slices"
@@ -16,15 +13,9 @@ import (
 	"github.com/kong-prefect/kong-prefect/prefectclient"
 )
 
-const (
-	// sightAge is how long the list of deployments is used: so late a new
-	// deployment is seen, and a changed tag counts.
-	sightAge = 5 * time.Second
-	// maxDeployments bounds the list. Beyond it limits can't be resolved, and
-	// limited callers are refused.
-	maxDeployments = 10_000
-	sightPage      = 50
-)
+// sightAge is how long the list of deployments is used: so late a new
+// deployment is seen, and a changed tag counts.
+const sightAge = 5 * time.Second
 
 // known is a deployment as far as limits look at it.
 type known struct {
@@ -128,17 +119,19 @@ func (s *sight) all(ctx context.Context) ([]known, error) {
 	}
 }
 
+// ask reads the list. Where it is longer than one that is read whole, limits
+// can't be resolved, and limited callers are refused.
 func (s *sight) ask(ctx context.Context) ([]known, error) {
 	began := time.Now()
 	var list []known
-	if err := pages(ctx, s.prefect, "/deployments/filter", "CREATED_DESC", &list); err != nil {
+	if err := prefectclient.QueryAll(ctx, s.prefect, "/deployments/filter", "CREATED_DESC", &list); err != nil {
 		return nil, err
 	}
 	var flows []struct {
 		ID   string `json:"id"`
 		Name string `json:"name"`
 	}
-	if err := pages(ctx, s.prefect, "/flows/filter", "NAME_ASC", &flows); err != nil {
+	if err := prefectclient.QueryAll(ctx, s.prefect, "/flows/filter", "NAME_ASC", &flows); err != nil {
 		return nil, err
 	}
 	names := map[string]string{}
@@ -152,30 +145,6 @@ func (s *sight) ask(ctx context.Context) ([]known, error) {
 	defer s.mu.Unlock()
 	s.list, s.read = list, began
 	return list, nil
-}
-
-// pages reads a whole list, page by page. The order must tell all apart: of
-// equal ones PostgreSQL gives some twice and others on no page. Many
-// deployments have one name; no two flows have.
-func pages[T any](ctx context.Context, p Prefect, path, sort string, into *[]T) error {
-	for offset := 0; ; offset += sightPage {
-		var raw json.RawMessage
-		body := map[string]any{"offset": offset, "limit": sightPage, "sort": sort}
-		if err := p.Query(ctx, path, body, &raw); err != nil {
-			return err
-		}
-		var page []T
-		if err := json.Unmarshal(raw, &page); err != nil {
-			return errors.New("prefect's list can't be read")
-		}
-		*into = append(*into, page...)
-		if len(page) < sightPage {
-			return nil
-		}
-		if len(*into) >= maxDeployments {
-			return fmt.Errorf("more than %d at %s", maxDeployments, path)
-		}
-	}
 }
 
 // askFailed is why a question to Prefect has no answer. What isn't there and

@@ -65,21 +65,15 @@ func (c *Client) Deployment(ctx context.Context, id uuid.UUID) (Deployment, erro
 	return c.deployment(ctx, "read deployment", "/deployments/"+id.String())
 }
 
-const (
-	// MaxDeployments bounds the list of [Client.Deployments].
-	MaxDeployments  = 10_000
-	deploymentsPage = 50
-)
-
 // Deployments lists all deployments, in the order of their names, without
-// their schemas. A server with more than [MaxDeployments] is an error.
+// their schemas. A server with more than [MaxListed] is an error.
 func (c *Client) Deployments(ctx context.Context) ([]Deployment, error) {
 	var flows []struct {
 		ID   uuid.UUID `json:"id"`
 		Name string    `json:"name"`
 	}
 	var list []Deployment
-	if err := errors.Join(pages(ctx, c, "/flows/filter", "NAME_ASC", &flows), pages(ctx, c, "/deployments/filter", "CREATED_DESC", &list)); err != nil {
+	if err := errors.Join(QueryAll(ctx, c, "/flows/filter", "NAME_ASC", &flows), QueryAll(ctx, c, "/deployments/filter", "CREATED_DESC", &list)); err != nil {
 		return nil, err
 	}
 	names := make(map[uuid.UUID]string, len(flows))
@@ -94,25 +88,6 @@ func (c *Client) Deployments(ctx context.Context) ([]Deployment, error) {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.FlowName, b.FlowName))
 	})
 	return list, nil
-}
-
-// pages reads a whole list, page by page. The order must tell all apart: of
-// equal ones PostgreSQL gives some twice and others on no page. Many
-// deployments have one name; no two flows have.
-func pages[T any](ctx context.Context, c *Client, path, sort string, into *[]T) error {
-	for offset := 0; ; offset += deploymentsPage {
-		var page []T
-		if err := c.Query(ctx, path, map[string]any{"offset": offset, "limit": deploymentsPage, "sort": sort}, &page); err != nil {
-			return err
-		}
-		*into = append(*into, page...)
-		if len(page) < deploymentsPage {
-			return nil
-		}
-		if len(*into) >= MaxDeployments {
-			return &Error{Op: "list deployments", Reason: ReasonResponseInvalid, Detail: fmt.Sprintf("more than %d at %s", MaxDeployments, path)}
-		}
-	}
 }
 
 func (c *Client) deployment(ctx context.Context, name, path string) (Deployment, error) {
