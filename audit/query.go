@@ -94,11 +94,11 @@ func Find(dir string, q Query, each func(Record) bool) error {
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}
-	closeFiles()
+	defer closeFiles()
 	if len(files) == 0 {
 		return fmt.Errorf("audit: there is no log in %s", dir)
 	}
-	return Records(dir, 0, func(r Record) bool {
+	return eachRecord(files, 0, func(r Record) bool {
 		return !q.Matches(r) || each(r)
 	})
 }

@@ -24,6 +24,10 @@ func Records(dir string, after uint64, each func(Record) bool) error {
 		return err
 	}
 	defer closeFiles()
+	return eachRecord(files, after, each)
+}
+
+func eachRecord(files []logFile, after uint64, each func(Record) bool) error {
 	for i, file := range files {
 		if i+1 < len(files) && endsBefore(files[i+1].path, after) {
 			continue
