@@ -32,7 +32,8 @@ type Event struct {
 
 	link   *link
 	plugin *Plugin
-	first  []reply // of the plugin's declared reads
+	ctx    eventContext // the handler's
+	first  []reply      // of the plugin's declared reads
 	reads  []Read
 	reply  []reply // of reads, in their order
 

@@ -15,8 +15,9 @@ type link struct {
 	out    []byte
 	exited bool // an exit is on its way: Kong will close
 
-	ctx context.Context // of the events, ends with the link
-	end context.CancelFunc
+	ctx      context.Context // of the events, ends with the link
+	end      context.CancelFunc
+	watchdog watchdog
 }
 
 func newLink(conn net.Conn) *link {
@@ -30,6 +31,7 @@ func newLink(conn net.Conn) *link {
 func (l *link) close() {
 	_ = l.conn.Close()
 	l.end()
+	l.watchdog.close()
 }
 
 // goodbyeTime is how long Kong may take to close a connection that it was told

@@ -117,23 +117,17 @@ func (s *Server) event(l *link, id int32, phase string) (owed int, err error) {
 	if inst == nil {
 		return 0, fmt.Errorf("%w: %d", errUnknownInstance, id)
 	}
-	ctx, cancel := context.WithTimeout(l.ctx, s.options.EventTimeout)
-	defer cancel()
 	e := &Event{Phase: phase, link: l, plugin: inst.plugin, first: make([]reply, len(inst.plugin.Reads))}
-	if err := e.ask(ctx, inst.plugin.Reads, e.first); err != nil {
+	e.ctx.Context, e.ctx.deadline = l.ctx, time.Now().Add(s.options.EventTimeout)
+	defer e.ctx.end()
+	if err := e.ask(&e.ctx, inst.plugin.Reads, e.first); err != nil {
 		return 0, err
 	}
 	e.reads, e.reply = inst.plugin.Reads, e.first
 
-	answered := make(chan struct{})
-	watchdog := time.AfterFunc(s.options.EventTimeout, func() {
-		defer close(answered)
-		s.overdue(e)
-	})
-	s.run(ctx, e, inst.handler)
-	if !watchdog.Stop() {
-		<-answered // the link is the watchdog's until then
-	}
+	l.watchdog.watch(e, s.overdue)
+	s.run(&e.ctx, e, inst.handler)
+	l.watchdog.unwatch()
 	if err := e.failure(); err != nil {
 		s.failed(e, err)
 	}

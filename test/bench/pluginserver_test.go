@@ -69,6 +69,7 @@ func (p *pluginserverPart) compare(calls, conns int) []row {
 		figure("pluginserver/cpu/ping-pong/"+where, micros(median(pingpong)), "µs/event"),
 		figure("pluginserver/cpu/bare-ping-pong/"+where, micros(median(bare)), "µs/event"),
 		ratio,
+		figure("pluginserver/ping-pong-of-go-pdk/"+where, float64(median(pingpong))/float64(median(gopdk)), "ratio"), // the least that the ratio above could be
 		figure("pluginserver/of-ping-pong/"+where, float64(median(ours))/float64(median(pingpong)), "ratio").atMost(1.5),
 	}
 }
