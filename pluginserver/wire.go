@@ -236,9 +236,15 @@ func decodeStringValue[T string | []byte](b T) (s string, ok bool, err error) {
 // decodeHeaders reads the google.protobuf.Struct that get_headers answers. All
 // the strings are parts of one copy of it.
 func decodeHeaders(b []byte) ([]Header, error) {
-	headers := make([]Header, 0, 16)
-	values := make([]string, 0, 16)
-	err := eachField(string(b), func(field int, entry string, _ uint64) error {
+	names := 0
+	err := eachField(b, func(int, []byte, uint64) error { names++; return nil })
+	if err != nil {
+		return nil, err
+	}
+	names = min(names, MaxHeaders)
+	headers := make([]Header, 0, names)
+	values := make([]string, 0, names) // seldom more: most headers have one
+	err = eachField(string(b), func(field int, entry string, _ uint64) error {
 		if field != 1 {
 			return nil
 		}
