@@ -9,8 +9,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
+
+	"github.com/kong-prefect/kong-prefect/smallfile"
 )
 
 // WriterSink writes one record a line.
@@ -104,7 +105,7 @@ func postBatch(ctx context.Context, client *http.Client, address, authorizationF
 	}
 	req.Header.Set("Content-Type", contentType)
 	if authorizationFile != "" {
-		value, err := os.ReadFile(authorizationFile)
+		value, _, err := smallfile.Read(authorizationFile, smallfile.SecretBytes)
 		if err != nil {
 			return err
 		}

@@ -1,16 +1,13 @@
 package prefectclient
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"time"
-)
 
-// maxSecretFileBytes bounds what is read of a secret's file.
-const maxSecretFileBytes = 64 << 10
+	"github.com/kong-prefect/kong-prefect/smallfile"
+)
 
 // AuthStringFile is [AuthString] from a file: one secret on a line, or two
 // during a rotation. The file is read again when it has changed, and whenever
@@ -38,13 +35,10 @@ func (f *secretFile) read(force bool) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", f.path) // a pipe would block
-	}
 	if !force && info.Size() == f.size && info.ModTime().Equal(f.mtime) {
 		return nil, nil
 	}
-	data, err := readSmall(f.path)
+	data, info, err := smallfile.Read(f.path, smallfile.SecretBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -59,19 +53,4 @@ func (f *secretFile) read(force bool) ([]string, error) {
 	}
 	f.size, f.mtime = info.Size(), info.ModTime()
 	return secrets, nil
-}
-
-func readSmall(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(io.LimitReader(file, maxSecretFileBytes+1))
-	if err = errors.Join(err, file.Close()); err != nil {
-		return nil, err
-	}
-	if len(data) > maxSecretFileBytes {
-		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxSecretFileBytes)
-	}
-	return data, nil
 }

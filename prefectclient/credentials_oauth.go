@@ -15,6 +15,8 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/clientcredentials"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/kong-prefect/kong-prefect/smallfile"
 )
 
 // OAuthOptions configures [ClientCredentials].
@@ -149,7 +151,7 @@ func (o *oauthClient) Rejected(_ context.Context, value string) bool {
 func (o *oauthClient) renew(ctx context.Context) (string, error) {
 	secret := o.secret()
 	if path := o.options.ClientSecretFile; path != "" {
-		data, err := readSmall(path)
+		data, _, err := smallfile.Read(path, smallfile.SecretBytes)
 		if err != nil {
 			return "", err
 		}

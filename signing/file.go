@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/kong-prefect/kong-prefect/smallfile"
 )
 
 // maxFileBytes bounds what is read of a key file.
@@ -236,41 +237,19 @@ func hold(lock *os.File) error {
 
 const lockLimit = 2 * time.Second
 
-// readRegular reads a file, and nothing that could hold up its reader: the
-// opening of a pipe waits for its writer. What is too long is cut off.
-func readRegular(path string) ([]byte, fs.FileMode, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, 0, fmt.Errorf("%w: %w", ErrKeyFile, err)
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is no regular file", path)
-	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("%w: %w", ErrKeyFile, err)
-	}
-	data, err := io.ReadAll(io.LimitReader(file, maxFileBytes+1))
-	if err != nil {
-		return nil, 0, fmt.Errorf("%w: %w", ErrKeyFile, err)
-	}
-	return data, info.Mode(), nil
-}
-
 func readKeyFile(path string) (*keyFile, error) {
-	data, mode, err := readRegular(path)
+	data, info, err := smallfile.Read(path, maxFileBytes)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", ErrKeyFile, err)
 	}
 	// A group may read: that is how Kubernetes mounts secrets.
-	if mode.Perm()&0o027 != 0 {
+	if mode := info.Mode(); mode.Perm()&0o027 != 0 {
 		return nil, fmt.Errorf("%w: %s has mode %v; nobody but its owner may have access (chmod 600)", ErrKeyFile, path, mode)
 	}
 	f := &keyFile{}
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(f); err != nil || len(data) > maxFileBytes || len(f.Keys) == 0 {
+	if err := decoder.Decode(f); err != nil || len(f.Keys) == 0 {
 		return nil, fmt.Errorf("%w: %s is no key file: repair it, or move it away and a new one is made", ErrKeyFile, path)
 	}
 	for _, k := range f.Keys {

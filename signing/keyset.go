@@ -13,6 +13,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/kong-prefect/kong-prefect/smallfile"
 )
 
 // What can be wrong with a token that [KeySet.Verify] refuses, beside what
@@ -93,9 +95,9 @@ func (k *Keys) publish(f *keyFile) (*KeySet, error) {
 		order = append(order, publicJWK(f.Keys[i].ID, f.Keys[i].Public))
 	}
 	for _, path := range k.options.Peers {
-		data, _, err := readRegular(path)
+		data, _, err := smallfile.Read(path, maxFileBytes)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", ErrKeyFile, err)
 		}
 		peers, err := ParseKeySet(data)
 		if err != nil {

@@ -12,6 +12,8 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+
+	"github.com/kong-prefect/kong-prefect/smallfile"
 )
 
 // HTTPOptions limits what is fetched from an issuer: discovery, key set and
@@ -55,7 +57,7 @@ func (e *statusError) Error() string { return fmt.Sprintf("answered %d", e.statu
 func newFetchClient(o HTTPOptions) (*http.Client, error) {
 	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
 	if o.CAFile != "" {
-		pem, err := readFile(o.CAFile, defaultMaxBytes)
+		pem, _, err := smallfile.Read(o.CAFile, defaultMaxBytes)
 		if err != nil {
 			return nil, fmt.Errorf("ca_file: %w", err)
 		}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/maypok86/otter/v2"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/kong-prefect/kong-prefect/smallfile"
 )
 
 // Introspection is where an issuer's opaque tokens are asked about (RFC 7662).
@@ -40,7 +42,6 @@ const (
 	maxInactive        = 10_000
 	maxIntrospecting   = 32
 	maxOpaqueTokenSize = 8 << 10
-	maxSecretBytes     = 64 << 10
 )
 
 func (i *Introspection) check(insecureAllowHTTP bool) (errs []error) {
@@ -253,7 +254,7 @@ func (in *introspector) secret() (string, error) {
 	if in.settings.ClientSecretFile == "" {
 		return in.settings.ClientSecret, nil
 	}
-	data, err := readFile(in.settings.ClientSecretFile, maxSecretBytes)
+	data, _, err := smallfile.Read(in.settings.ClientSecretFile, smallfile.SecretBytes)
 	if err != nil {
 		return "", errors.New("client_secret_file can't be read")
 	}

@@ -2,14 +2,13 @@ package token
 
 import (
 	"context"
-	"errors"
-	"io"
 	"log/slog"
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"github.com/kong-prefect/kong-prefect/smallfile"
 )
 
 // keyFile names an issuer's file with public keys, in one of two forms.
@@ -61,29 +60,6 @@ func (k *fileKeys) newer(ctx context.Context, _ *KeySet) (*KeySet, error) { retu
 
 // maxFileBytes bounds what is read of a key file or deny list.
 const maxFileBytes = 64 << 20
-
-// readFile reads a regular file of at most so many bytes. Anything else, a pipe
-// for instance, could hold up every request for ever.
-func readFile(path string, maxBytes int64) ([]byte, error) {
-	// Without the flag the opening of a pipe waits for its writer.
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular():
-		return nil, errors.New("is no regular file")
-	}
-	data, err := io.ReadAll(io.LimitReader(file, maxBytes+1))
-	if err == nil && int64(len(data)) > maxBytes {
-		return nil, errors.New("file is too large")
-	}
-	return data, err
-}
 
 // settleTime is how long a file's modification time is not trusted to tell two
 // versions apart: two writes within a tick of the file system's clock can have
@@ -152,7 +128,7 @@ func (w *watchedFile) look(now time.Time) {
 	}
 	if err == nil {
 		var data []byte
-		if data, err = readFile(w.path, maxFileBytes); err == nil {
+		if data, _, err = smallfile.Read(w.path, maxFileBytes); err == nil {
 			err = w.load(data)
 		}
 	}

@@ -8,11 +8,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/kong-prefect/kong-prefect/smallfile"
 )
 
 // maxAnswerBytes bounds what is read of a collector's answer.
@@ -57,7 +58,7 @@ func (c *client) UploadTraces(ctx context.Context, spans []*otlp.ResourceSpans) 
 	}
 	req.Header.Set("Content-Type", "application/x-protobuf")
 	if c.authorizationFile != "" {
-		value, err := os.ReadFile(c.authorizationFile)
+		value, _, err := smallfile.Read(c.authorizationFile, smallfile.SecretBytes)
 		if err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kong-prefect/kong-prefect/outbox"
+	"github.com/kong-prefect/kong-prefect/smallfile"
 )
 
 // outboxPlace says where the outbox is, by the same flags in all commands.
@@ -35,7 +36,7 @@ func (p *outboxPlace) open() (outbox.Store, error) {
 	case p.file != "":
 		return outbox.OpenSQLite(outbox.SQLiteOptions{Path: p.file})
 	case p.redis != "":
-		address, err := os.ReadFile(p.redis)
+		address, _, err := smallfile.Read(p.redis, smallfile.SecretBytes)
 		if err != nil {
 			return nil, err
 		}
