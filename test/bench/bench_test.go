@@ -104,7 +104,7 @@ func (b *bench) perOp(f func(*testing.B)) float64 {
 func (b *bench) build(name string) string {
 	b.Helper()
 	path := filepath.Join(b.TempDir(), name)
-	cmd := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-o", path, "./cmd/"+name)
+	cmd := exec.CommandContext(b.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, "./cmd/"+name)
 	cmd.Dir = "../.."
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	output, err := cmd.CombinedOutput()

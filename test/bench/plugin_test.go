@@ -136,7 +136,7 @@ func (p *pluginPart) routes() (rows []row) {
 		jobs[n] = j
 	}
 	took := map[int][]time.Duration{}
-	for range p.rounds { // in turns
+	for range 3 * p.rounds { // in turns, and many: what is looked for is less than one round differs from the next
 		for _, n := range counts {
 			cpu, _ := p.load(p.generator, s, jobs[n])
 			took[n] = append(took[n], cpu)
