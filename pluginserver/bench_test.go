@@ -61,5 +61,5 @@ func BenchmarkEvent(b *testing.B) {
 	}
 	b.ReportAllocs()
 	b.ResetTimer()
-	server.serveLink(newLink(&script{once: said, left: b.N}))
+	server.serveLink(newLink(&script{once: said, left: b.N}, server.overdue))
 }

@@ -80,19 +80,20 @@ func (c *eventContext) end() {
 // is armed once in many events: when it fires it looks at what runs then, and
 // is set to that event's end.
 type watchdog struct {
-	mu      sync.Mutex
-	timer   *time.Timer // nil: never armed
-	armed   bool
-	closed  bool
-	event   *Event // which runs now
-	overdue func(*Event)
+	overdue func(*Event) // answers
+
+	mu     sync.Mutex
+	timer  *time.Timer // nil: never armed
+	armed  bool
+	closed bool
+	event  *Event // which runs now
 }
 
 // watch begins with an event.
-func (w *watchdog) watch(e *Event, overdue func(*Event)) {
+func (w *watchdog) watch(e *Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.event, w.overdue = e, overdue
+	w.event = e
 	if !w.armed {
 		w.arm()
 	}

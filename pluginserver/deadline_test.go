@@ -93,18 +93,19 @@ func TestWatchdog(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var w watchdog
+				var e *Event
+				var began time.Time
+				var answered []time.Duration
+				w := watchdog{overdue: func(late *Event) {
+					require.Same(t, e, late)
+					answered = append(answered, time.Since(began))
+				}}
 				defer w.close()
 				for _, s := range tc.steps {
 					time.Sleep(s.pause)
-					e := &Event{}
-					began := time.Now()
+					e, began, answered = &Event{}, time.Now(), nil
 					e.ctx.deadline = began.Add(limit)
-					var answered []time.Duration
-					w.watch(e, func(late *Event) {
-						require.Same(t, e, late)
-						answered = append(answered, time.Since(began))
-					})
+					w.watch(e)
 					time.Sleep(s.takes)
 					synctest.Wait()
 					w.unwatch()
@@ -122,15 +123,15 @@ func TestWatchdog(t *testing.T) {
 // TestWatchdogIsWaitedFor holds that an event doesn't end in the middle of its
 // own answer.
 func TestWatchdogIsWaitedFor(t *testing.T) {
-	var w watchdog
-	defer w.close()
 	began, goOn := make(chan struct{}), make(chan struct{})
 	answered := false
-	w.watch(&Event{}, func(*Event) { // whose deadline was long ago
+	w := watchdog{overdue: func(*Event) {
 		close(began)
 		<-goOn
 		answered = true
-	})
+	}}
+	defer w.close()
+	w.watch(&Event{}) // whose deadline was long ago
 	<-began
 	ended := make(chan bool)
 	go func() {
@@ -145,13 +146,12 @@ func TestWatchdogIsWaitedFor(t *testing.T) {
 // TestWatchdogOfAClosedLink holds that nothing outlives a link.
 func TestWatchdogOfAClosedLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var w watchdog
+		w := watchdog{overdue: func(*Event) { t.Error("a closed link has no events") }}
 		e := &Event{}
 		e.ctx.deadline = time.Now().Add(time.Second)
-		never := func(*Event) { t.Error("a closed link has no events") }
-		w.watch(e, never)
+		w.watch(e)
 		w.close()
-		w.watch(e, never)
+		w.watch(e)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 	})

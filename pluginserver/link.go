@@ -20,8 +20,9 @@ type link struct {
 	watchdog watchdog
 }
 
-func newLink(conn net.Conn) *link {
-	l := &link{conn: conn, in: newFrameReader(conn)}
+// newLink has handlers that take too long answered for by overdue.
+func newLink(conn net.Conn, overdue func(*Event)) *link {
+	l := &link{conn: conn, in: newFrameReader(conn), watchdog: watchdog{overdue: overdue}}
 	l.ctx, l.end = context.WithCancel(context.Background())
 	return l
 }

@@ -55,7 +55,7 @@ func Rehearse(ctx context.Context, o Options, plugin string, config []byte, r *R
 		return fmt.Errorf("there is no plugin %q", plugin)
 	}
 	kong := &rehearsed{Rehearsal: r}
-	l := newLink(kong)
+	l := newLink(kong, s.overdue)
 	defer l.close()
 	l.ctx = ctx
 	if _, err := s.event(l, s.instances.start(p, config), phaseAccess); err != nil {

@@ -125,7 +125,7 @@ func (s *Server) event(l *link, id int32, phase string) (owed int, err error) {
 	}
 	e.reads, e.reply = inst.plugin.Reads, e.first
 
-	l.watchdog.watch(e, s.overdue)
+	l.watchdog.watch(e)
 	s.run(&e.ctx, e, inst.handler)
 	l.watchdog.unwatch()
 	if err := e.failure(); err != nil {

@@ -97,7 +97,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, drain time.Duration)
 			}
 			return fmt.Errorf("accepting a connection: %w", err)
 		}
-		lk := newLink(conn)
+		lk := newLink(conn, s.overdue)
 		if !s.enter(lk) {
 			lk.close()
 			continue
