@@ -105,11 +105,11 @@ func postBatch(ctx context.Context, client *http.Client, address, authorizationF
 	}
 	req.Header.Set("Content-Type", contentType)
 	if authorizationFile != "" {
-		value, _, err := smallfile.Read(authorizationFile, smallfile.SecretBytes)
+		value, err := smallfile.Secret(authorizationFile)
 		if err != nil {
 			return err
 		}
-		req.Header.Set("Authorization", strings.TrimSpace(string(value)))
+		req.Header.Set("Authorization", strings.TrimSpace(value))
 	}
 	if client == nil {
 		client = noRedirects

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -151,11 +150,10 @@ func (o *oauthClient) Rejected(_ context.Context, value string) bool {
 func (o *oauthClient) renew(ctx context.Context) (string, error) {
 	secret := o.secret()
 	if path := o.options.ClientSecretFile; path != "" {
-		data, _, err := smallfile.Read(path, smallfile.SecretBytes)
-		if err != nil {
+		var err error
+		if secret, err = smallfile.Secret(path); err != nil {
 			return "", err
 		}
-		secret = strings.TrimRight(string(data), "\r\n")
 	}
 	config := clientcredentials.Config{
 		ClientID: o.options.ClientID, ClientSecret: secret, TokenURL: o.options.TokenURL, Scopes: o.options.Scopes,

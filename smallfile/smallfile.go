@@ -8,11 +8,18 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 )
 
 // SecretBytes is how long a file with a secret may be.
 const SecretBytes = 64 << 10
+
+// Secret reads a file that holds one secret, without the end of its last line.
+func Secret(path string) (string, error) {
+	data, _, err := Read(path, SecretBytes)
+	return strings.TrimRight(string(data), "\r\n"), err
+}
 
 // Read reads a regular file of at most maxBytes bytes, and tells what the file
 // was when it was read. Links are followed: Kubernetes mounts secrets as links.

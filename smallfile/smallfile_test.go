@@ -51,3 +51,15 @@ func TestRead(t *testing.T) {
 func write(content string) func(*testing.T, string) error {
 	return func(_ *testing.T, path string) error { return os.WriteFile(path, []byte(content), 0o600) }
 }
+
+func TestSecret(t *testing.T) {
+	for content, want := range map[string]string{"s3cret": "s3cret", "s3cret\n": "s3cret", " s3cret \r\n": " s3cret ", "": ""} {
+		path := filepath.Join(t.TempDir(), "file")
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+		got, err := Secret(path)
+		require.NoError(t, err)
+		require.Equal(t, want, got, "%q", content)
+	}
+	_, err := Secret("/no/such")
+	require.ErrorIs(t, err, os.ErrNotExist)
+}

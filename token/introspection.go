@@ -254,9 +254,9 @@ func (in *introspector) secret() (string, error) {
 	if in.settings.ClientSecretFile == "" {
 		return in.settings.ClientSecret, nil
 	}
-	data, _, err := smallfile.Read(in.settings.ClientSecretFile, smallfile.SecretBytes)
+	secret, err := smallfile.Secret(in.settings.ClientSecretFile)
 	if err != nil {
 		return "", errors.New("client_secret_file can't be read")
 	}
-	return strings.TrimRight(string(data), "\r\n"), nil
+	return secret, nil
 }

@@ -58,11 +58,11 @@ func (c *client) UploadTraces(ctx context.Context, spans []*otlp.ResourceSpans) 
 	}
 	req.Header.Set("Content-Type", "application/x-protobuf")
 	if c.authorizationFile != "" {
-		value, _, err := smallfile.Read(c.authorizationFile, smallfile.SecretBytes)
+		value, err := smallfile.Secret(c.authorizationFile)
 		if err != nil {
 			return err
 		}
-		req.Header.Set("Authorization", strings.TrimSpace(string(value)))
+		req.Header.Set("Authorization", strings.TrimSpace(value))
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

@@ -36,11 +36,11 @@ func (p *outboxPlace) open() (outbox.Store, error) {
 	case p.file != "":
 		return outbox.OpenSQLite(outbox.SQLiteOptions{Path: p.file})
 	case p.redis != "":
-		address, _, err := smallfile.Read(p.redis, smallfile.SecretBytes)
+		address, err := smallfile.Secret(p.redis)
 		if err != nil {
 			return nil, err
 		}
-		return outbox.OpenRedis(outbox.RedisOptions{URL: string(address)})
+		return outbox.OpenRedis(outbox.RedisOptions{URL: address})
 	}
 	return nil, nil
 }
