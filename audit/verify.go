@@ -61,12 +61,11 @@ type Report struct {
 // Unsigned counts the records behind the last good checkpoint: they are chained,
 // and who can write to the folder could have made them.
 func (r Report) Unsigned() uint64 {
-	if signed := r.Signed + 1; r.Checkpoints > 0 && r.Last > signed { // the checkpoint itself
-		return r.Last - signed
-	} else if r.Checkpoints == 0 {
+	if r.Checkpoints == 0 {
 		return r.Records
 	}
-	return 0
+	checkpoint := r.Signed + 1
+	return max(r.Last, checkpoint) - checkpoint
 }
 
 // Defect is one thing wrong with the log, and where.
