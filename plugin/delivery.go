@@ -161,7 +161,7 @@ func (c courier) Deliver(ctx context.Context, e outbox.Entry) (outbox.Settlement
 		return outbox.Settlement{}, fmt.Errorf("%w: %w", outbox.ErrAway, err)
 	}
 	end := outbox.Settlement{Status: outbox.Dead, Reason: prefectCode(prefectclient.ReasonOf(err)), Detail: detailOf(err)}
-	return end, c.record(a, audit.RunDead, func(event *audit.Event) { event.Reason, event.Detail = end.Reason, end.Detail })
+	return end, c.dead(a, end)
 }
 
 // isFinal tells a refusal of this very run from troubles that pass, or that an
@@ -227,7 +227,7 @@ func (c courier) Expired(ctx context.Context, e outbox.Entry) (outbox.Settlement
 	case err != nil && e.Uncertain:
 		end.Reason, end.Detail = CodeOutcomeUnknown, "its time ran out, and the run may be there from the first attempt: Prefect can't be asked now"
 	}
-	return end, c.record(a, audit.RunDead, func(event *audit.Event) { event.Reason, event.Detail = end.Reason, end.Detail })
+	return end, c.dead(a, end)
 }
 
 const (
@@ -250,6 +250,11 @@ func (c courier) made(ctx context.Context, e outbox.Entry, a accepted) (run pref
 		c.unasked.Store(time.Now().Add(lookUpRest).UnixNano())
 	}
 	return run, found && a.Run.Owns(run), err
+}
+
+// dead puts on record that a request is given up.
+func (c courier) dead(a accepted, end outbox.Settlement) error {
+	return c.record(a, audit.RunDead, func(event *audit.Event) { event.Reason, event.Detail = end.Reason, end.Detail })
 }
 
 // record puts an event on record under the identity of the request that was
