@@ -1,12 +1,11 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"slices"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 
 	"github.com/kong-prefect/kong-prefect/kongyml"
 	"github.com/kong-prefect/kong-prefect/kongyml/node"
@@ -157,24 +156,14 @@ func beginsAlike(template, path []string) bool {
 
 func (c *checker) methods(r *kongyml.Route, trigger *pluginEntity) {
 	if len(r.Methods) > 0 && !slices.Contains(r.Methods, "POST") {
-		c.find(codeMethodExcluded, placeOf(r.Position.File, orNode(c.methodsAt[r], node.In(r.Position.Node, "methods"))), trigger.entity(), "methods",
+		c.find(codeMethodExcluded, placeOf(r.Position.File, cmp.Or(c.methodsAt[r], node.In(r.Position.Node, "methods"))), trigger.entity(), "methods",
 			fmt.Sprintf("route %s lets only %s through, and runs are started by POST", r.Name, strings.Join(r.Methods, ", ")), "")
 	}
 }
 
-func orNode(n, other *yaml.Node) *yaml.Node {
-	if n == nil {
-		return other
-	}
-	return n
-}
-
 // guardPath finds a route that takes /api away before the guard looks for it.
 func (c *checker) guardPath(r *kongyml.Route, guard *pluginEntity) {
-	api, _ := guard.values["api_path"].(string)
-	if api == "" {
-		api = "/api"
-	}
+	api := apiPath(guard)
 	if !r.StripPath || r.Service == nil || beginsWith(r.Service.Path, api) {
 		return
 	}
@@ -182,7 +171,7 @@ func (c *checker) guardPath(r *kongyml.Route, guard *pluginEntity) {
 		if beginsWith(path, api) {
 			at, why := node.Find(r.Position.Node, "strip_path").Value, "strip_path"
 			if at == nil {
-				at, why = orNode(node.In(r.Position.Node, "paths"), r.Position.Node), "strip_path, which is on by default"
+				at, why = cmp.Or(node.In(r.Position.Node, "paths"), r.Position.Node), "strip_path, which is on by default"
 			}
 			c.find(codePathStripped, placeOf(r.Position.File, at), guard.entity(), "strip_path",
 				fmt.Sprintf("route %s takes %s away from the path (%s), and prefect-guard looks for %s", r.Name, path, why, api), "")

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"strings"
@@ -22,12 +23,8 @@ func (c *checker) sideDoors() {
 		if ours == nil {
 			continue
 		}
-		api, _ := ours.values["api_path"].(string)
-		if api == "" {
-			api = "/api"
-		}
-		if request := throughTo(r, api, guarded); request != "" {
-			at := orNode(node.In(r.Position.Node, "paths"), r.Position.Node)
+		if request := throughTo(r, apiPath(ours), guarded); request != "" {
+			at := cmp.Or(node.In(r.Position.Node, "paths"), r.Position.Node)
 			c.find(codeUnguarded, placeOf(r.Position.File, at), "route "+r.Name, "paths",
 				fmt.Sprintf("route %s leads to the server of %s, and prefect-guard doesn't run on it: %s reaches Prefect's API", r.Name, ours.entity(), request), "")
 		}
@@ -50,6 +47,12 @@ func (c *checker) inFrontOf(s *kongyml.Service) (ours *pluginEntity, guarded []s
 		guarded = append(guarded, r.Paths...)
 	}
 	return ours, guarded
+}
+
+// apiPath is where Prefect's API is on its server.
+func apiPath(p *pluginEntity) string {
+	path, _ := p.values["api_path"].(string)
+	return cmp.Or(path, "/api")
 }
 
 // apiOf is the host of Prefect's API, with its port; empty: not known.
